@@ -1,0 +1,23 @@
+/* placement.h - the list of actors, which reactor each lives on, and what several of them do alike. */
+#pragma once
+
+#include "actor.h"
+
+#include <jansson.h>
+
+extern const struct actor_class ingress_class, auth_class, router_class, docker_class, control_class, tap_class;
+
+/* The placement table of the agent. */
+extern const struct placement placement_table[];
+extern const size_t placement_rows;
+
+/* Answers inspect: sends the object's text as a report, and takes the object (NULL reports an empty one). */
+void actor_report (struct actor *actor, enum actor_id to, json_t *state);
+
+/* A whole answer made by the agent: head, body and end. type and body may be empty; allow is a method or NULL. */
+void answer (struct actor *actor, enum actor_id to, const struct subject *subject, unsigned status, struct slice type,
+             struct slice body, const char *allow);
+
+/* The contract's JSON error (3.3): `message` and `details`, an empty one left out. */
+void answer_error (struct actor *actor, enum actor_id to, const struct subject *subject, unsigned status, const char *message,
+                   const char *details);

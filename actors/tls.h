@@ -1,0 +1,90 @@
+/* tls.h - TLS for ingress: the certificate, and connections that encrypt into one buffer shared by all of them.
+ *
+ * OpenSSL reads through a BIO of ours straight from the socket, and writes into a ciphertext buffer that the whole reactor shares:
+ * many records leave in one system call, and an idle connection holds no buffer at all. So the buffer never holds bytes of two
+ * connections, every call that may have produced ciphertext is followed by tls_flush() before another connection's turn.
+ */
+#pragma once
+
+#include "messages/slice.h"
+
+#include <openssl/ssl.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum
+{
+    TLS_RECORD_BYTES = 16 * 1024,        /* most plaintext in one record (RFC 8446 section 5.1) */
+    TLS_OUTPUT_BYTES = 5 * 17 * 1024,    /* the shared buffer; flushed when less than one record's room is left */
+    TLS_TICKET_SECONDS = 24 * 60 * 60,   /* a session can be resumed for a day at most */
+    TLS_CERTIFICATE_DAYS = 365,          /* re-issued after half of it */
+};
+
+/* ---- what all connections of a listener share */
+
+struct tls_server
+{
+    SSL_CTX *context;
+    EVP_PKEY *key; /* ECDSA P-256, made once */
+    BIO_METHOD *method;
+    char *output;  /* ciphertext on its way to one connection */
+    size_t output_length;
+    char key_hash[65]; /* SHA-256 of the public key (DER), hexadecimal */
+};
+
+/* Makes key, certificate and context. Returns NULL after logging why. */
+struct tls_server *tls_server_new (void);
+void tls_server_destroy (struct tls_server **server);
+
+/* Issues the certificate anew with the same key, for localhost and, when not empty, this IP address. Returns 0, or -1. */
+int tls_server_certify (struct tls_server *server, const char *address);
+
+/* ---- one connection */
+
+struct tls
+{
+    SSL *ssl;
+    struct tls_server *server;
+    int fd;
+    int failure;      /* errno of the last failed read or write, 0 for an end of file */
+    bool first_known; /* the first byte that came is known, */
+    uint8_t first;    /* and it is this: 0x16 begins a TLS handshake */
+    char *unsent;     /* ciphertext that the kernel did not take yet */
+    size_t unsent_at, unsent_length;
+};
+
+enum tls_result
+{
+    TLS_OK,
+    TLS_BLOCKED, /* wait for the descriptor (reading), or for EPOLLOUT (flushing) */
+    TLS_CLOSED,  /* the peer sent close_notify: an end in order */
+    TLS_FAILED,  /* cut off, or no TLS: tls_reason() */
+};
+
+/* Makes a server connection on a connected non-blocking socket. Returns 0, or -1. */
+int tls_open (struct tls *tls, struct tls_server *server, int fd);
+
+/* Frees; the socket stays open. Idempotent. */
+void tls_close (struct tls *tls);
+
+enum tls_result tls_handshake (struct tls *tls);
+
+/* Reads plaintext, at most size bytes into bytes; *length is set with TLS_OK. One read of the socket at most. */
+enum tls_result tls_read (struct tls *tls, char *bytes, size_t size, size_t *length);
+
+/* Whether bytes that were already read from the socket wait inside. */
+bool tls_has_pending (const struct tls *tls);
+
+/* Encrypts at most TLS_RECORD_BYTES into the shared buffer, which must have room: see tls_room(). */
+enum tls_result tls_write (struct tls *tls, const char *bytes, size_t length);
+bool tls_room (const struct tls *tls);
+
+/* Sends what the shared buffer holds; what the kernel does not take is kept with the connection. */
+enum tls_result tls_flush (struct tls *tls);
+
+/* Puts close_notify into the shared buffer: this side will send no more. */
+void tls_end (struct tls *tls);
+
+/* Why the last call failed, in words; static or thread-local storage. */
+const char *tls_reason (struct tls *tls);
