@@ -70,6 +70,7 @@ static void close_connection (struct connection *connection)
     account_head (connection, 0);
     watch_end (&connection->watch);
     timer_clear (&connection->timer);
+    ingress->buffered_count -= connection->buffered;
     tls_close (&connection->tls);
     close (connection->fd);
     if (connection->previous)
@@ -383,8 +384,26 @@ void connection_resume_input (struct connection *connection)
         watch_change (&connection->watch, connection->watch.events | EPOLLIN);
 }
 
+/* Between requests a connection gives its TLS buffers back, but for the first ones, which keep theirs: so many clients cost little, and
+ * few clients cost no time. */
+static void rest (struct connection *connection)
+{
+    struct ingress *ingress = connection->ingress;
+    if (connection->reads_far)
+        tls_read_far (&connection->tls, false);
+    connection->reads_far = false;
+    if (!connection->buffered && ingress->buffered_count < BUFFERED_CONNECTIONS)
+    {
+        connection->buffered = true;
+        ingress->buffered_count++;
+    }
+    else if (!connection->buffered)
+        tls_rest (&connection->tls);
+}
+
 void connection_next_request (struct connection *connection)
 {
+    rest (connection);
     http_reader_next (&connection->reader);
     connection->state = CONNECTION_HEAD;
     connection_set_deadline (connection, connection->ingress->configuration->idle_time);
@@ -446,6 +465,7 @@ static void handshake (struct connection *connection)
     if (result != TLS_OK)
         return;
     connection->state = CONNECTION_HEAD;
+    tls_rest (&connection->tls);
     if (tls_has_pending (&connection->tls))
         read_input (connection);
 }

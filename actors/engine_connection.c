@@ -24,7 +24,8 @@
 
 enum
 {
-    VECTOR_MOST = 16, /* elements of one writev() */
+    VECTOR_MOST = 16,        /* elements of one writev() */
+    SMALL_HEAD_BYTES = 4096, /* a head up to this size is put together on the stack */
 };
 
 static void on_ready (struct watch *watch, uint32_t events);
@@ -283,12 +284,26 @@ static bool is_agent_field (struct slice name)
     return name.len >= prefix.len && slice_equal_nocase (slice_of (name.at, prefix.len), prefix);
 }
 
-/* Queues the head of the request: as the client sent it, but for what is between it and us (RFC 9110 section 7.6.1), the agent's
+/* Sends bytes at once when nothing waits before them; what the kernel does not take is queued. */
+static void queue_or_send (struct engine_connection *connection, const char *bytes, size_t length)
+{
+    ssize_t sent = -1;
+    if (connection->fd >= 0 && connection->output.count == 0)
+        sent = send (connection->fd, bytes, length, MSG_NOSIGNAL);
+    size_t done = sent > 0 ? (size_t) sent : 0; /* a failure is met again, and handled, by flush() */
+    if (done == length)
+        return;
+    zmq_msg_t frame;
+    payload_copy (&frame, bytes + done, length - done);
+    byte_queue_add (&connection->output, &frame, BYTES_HEAD);
+}
+
+/* Sends the head of the request: as the client sent it, but for what is between it and us (RFC 9110 section 7.6.1), the agent's
  * headers, and Host. */
-static void queue_head (struct engine_connection *connection, const struct message_request *request)
+static void send_head (struct engine_connection *connection, const struct message_request *request)
 {
     size_t bound = http_head_bound (request->method, request->target, request->headers) + request->upgrade.len + 256;
-    char *bytes = must (malloc (bound));
+    char small[SMALL_HEAD_BYTES], *bytes = bound <= sizeof small ? small : must (malloc (bound));
     struct http_writer writer = {.at = bytes, .capacity = bound};
     http_write_request_line (&writer, request->method, request->target);
     http_write_field (&writer, SLICE ("Host"), SLICE ("docker"));
@@ -305,10 +320,9 @@ static void queue_head (struct engine_connection *connection, const struct messa
     }
     http_write_end (&writer);
     ensure (!writer.overflow);
-    zmq_msg_t frame;
-    payload_copy (&frame, bytes, writer.length);
-    free (bytes);
-    byte_queue_add (&connection->output, &frame, BYTES_HEAD);
+    queue_or_send (connection, bytes, writer.length);
+    if (bytes != small)
+        free (bytes);
 }
 
 /* Methods that may be repeated without harm (RFC 9110 section 9.2.2). */
@@ -324,7 +338,7 @@ static void begin_answer (struct engine_connection *connection)
     http_reader_expect_no_body (&connection->reader, connection->is_head);
     if (connection->fd < 0)
         dial (connection);
-    else
+    else if (connection->output.count)
         flush (connection);
 }
 
@@ -357,7 +371,7 @@ void engine_begin (struct docker *docker, struct message *message)
     connection->request_framing = (enum framing) request->framing;
     connection->request_done = request->framing == FRAMING_NONE;
     stream_table_put (&docker->streams, subject.stream, connection);
-    queue_head (connection, request);
+    send_head (connection, request);
     if (!connection->fresh && connection->request_done && !connection->hijackable && is_idempotent (request->method))
     {
         connection->retriable = true;
@@ -636,7 +650,7 @@ static void retry (struct engine_connection *connection)
     struct message_error error;
     struct slice bytes = slice_of (zmq_msg_data (&connection->request), zmq_msg_size (&connection->request));
     ensure (message_decode (MESSAGE_request, bytes, &fields, docker->table, &error) == 0);
-    queue_head (connection, &fields.request);
+    send_head (connection, &fields.request);
     zmq_msg_close (&connection->request);
     connection->retriable = false;
     begin_answer (connection);
@@ -720,7 +734,7 @@ void engine_ask (struct docker *docker, struct inquiry *inquiry, const char *tar
     connection->inquiry = inquiry;
     connection->request_done = true;
     struct message_request request = {.method = SLICE ("GET"), .target = slice_from (target)};
-    queue_head (connection, &request);
+    send_head (connection, &request);
     begin_answer (connection);
 }
 

@@ -18,7 +18,8 @@
 
 enum
 {
-    OWN_HEAD_BYTES = 768, /* what ingress itself adds to the head of an answer, at most */
+    OWN_HEAD_BYTES = 768,    /* what ingress itself adds to the head of an answer, at most */
+    SMALL_HEAD_BYTES = 4096, /* a head up to this size is put together on the stack */
 };
 
 /* ---------------------------------------------------------------------------------------------------- heads of answers */
@@ -60,7 +61,7 @@ static void send_head (struct connection *connection, const struct message_respo
     struct exchange *exchange = &connection->exchange;
     unsigned status = (unsigned) response->status;
     size_t bound = http_head_bound (response->reason, response->upgrade, response->headers) + OWN_HEAD_BYTES;
-    char *bytes = must (malloc (bound));
+    char small[SMALL_HEAD_BYTES], *bytes = bound <= sizeof small ? small : must (malloc (bound));
     struct http_writer writer = {.at = bytes, .capacity = bound};
     http_write_status_line (&writer, status, response->reason);
     http_write_headers (&writer, response->headers);
@@ -73,7 +74,8 @@ static void send_head (struct connection *connection, const struct message_respo
     ensure (!writer.overflow);
     zmq_msg_t frame;
     payload_copy (&frame, bytes, writer.length);
-    free (bytes);
+    if (bytes != small)
+        free (bytes);
     output_head (connection, &frame);
     exchange->response_started = true;
 }
@@ -345,6 +347,12 @@ void exchange_on_credit (struct connection *connection, struct message *message)
     exchange->known = true;
     exchange->far = message->envelope.from;
     exchange->credit += message->fields.credit.bytes;
+    if (!connection->reads_far && exchange->credit > TLS_RECORD_BYTES)
+    {
+        /* The body is large, or its sender is: the window has grown. */
+        connection->reads_far = true;
+        tls_read_far (&connection->tls, true);
+    }
     if (exchange->expects && !exchange->response_started && connection->input_length == 0)
     {
         static const char interim[] = "HTTP/1.1 100 Continue\r\n\r\n";

@@ -22,6 +22,7 @@ enum
     HELD_MAX = 64 * 1024,                    /* bytes held that follow a request in progress, per connection */
     DISCARD_MAX = 64 * 1024,                 /* a body that nobody reads is skipped up to this size; else the connection ends */
     LINGER_TIME = 2000,                      /* ms that a closing connection waits for the client to read and close */
+    BUFFERED_CONNECTIONS = 128,              /* connections that keep TLS buffers (34 KiB) between requests */
     SPARE_CONNECTIONS = 256,                 /* connections over the limit that are kept long enough for a 503 */
 };
 
@@ -70,6 +71,8 @@ struct connection
     bool read_closed;  /* the client sent close_notify */
     bool write_closed; /* we did */
     bool over_limit;   /* to be answered 503 */
+    bool buffered;     /* one of those that keep their TLS buffers */
+    bool reads_far;    /* has a large read buffer, for a large body */
     size_t discarded;  /* bytes thrown away */
     char source[64];   /* address and port */
 
@@ -94,7 +97,7 @@ struct ingress
     char address[64];
 
     struct connection *connections, *dirty;
-    size_t connection_count, connection_peak;
+    size_t connection_count, connection_peak, buffered_count;
     struct stream_table streams;
     uint64_t last_stream;
     struct payload_buffer buffer;     /* plaintext of the connection whose turn it is */

@@ -103,14 +103,16 @@ static void post (struct actor *actor, enum actor_id to, enum message_type type,
                                 .stream = subject->stream,
                                 .from = actor->actor_class->id,
                                 .to = to,
-                                .sequence = ++reactor->sequence,
-                                .time = reactor->now_ns};
+                                .sequence = ++reactor->sequence};
+    bool tapped = __builtin_expect (atomic_load_explicit (&runtime->tapping, memory_order_relaxed), 0);
+    if (tapped)
+        envelope.time = clock_ns ();
     memcpy (envelope.trace, subject->trace, TRACE_BYTES);
     char bytes[ENVELOPE_BYTES_MAX];
     size_t length = envelope_encode (&envelope, bytes);
     payload_copy (&frames[0], bytes, length);
 
-    if (__builtin_expect (atomic_load_explicit (&runtime->tapping, memory_order_relaxed), 0))
+    if (tapped)
         mirror (reactor, frames, count, message_has_payload (type));
     atomic_fetch_add_explicit (&reactor->sent, 1, memory_order_relaxed);
     bool local = home == reactor;
@@ -325,7 +327,8 @@ static int wait_limit (struct reactor *reactor)
     struct timer *first = timer_heap_first (&reactor->timers);
     if (!first)
         return -1;
-    uint64_t now = clock_ns () / 1000000;
+    /* The turn's own time is near enough: a timer is late by what the turn took. */
+    uint64_t now = reactor->now_ns / 1000000;
     uint64_t wait = first->at > now ? first->at - now : 0;
     return wait > 3600000 ? 3600000 : (int) wait;
 }

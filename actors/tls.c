@@ -155,10 +155,8 @@ static bool set_up (struct tls_server *server)
     SSL_CTX *context = server->context;
     SSL_CTX_set_min_proto_version (context, TLS1_2_VERSION);
     SSL_CTX_set_options (context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
-    SSL_CTX_set_mode (context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
-                                   SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_mode (context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_read_ahead (context, 1);
-    SSL_CTX_set_default_read_buffer_len (context, TLS_READ_AHEAD_BYTES);
     SSL_CTX_set_session_cache_mode (context, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_session_id_context (context, (const unsigned char *) "shoal", 5);
     SSL_CTX_set_timeout (context, TLS_TICKET_SECONDS);
@@ -239,16 +237,23 @@ static enum tls_result result_of (struct tls *tls, int returned)
     }
 }
 
+/* Errors of earlier calls would be taken for this one's; looking is cheaper than clearing. */
+static void clear_errors (void)
+{
+    if (ERR_peek_error ())
+        ERR_clear_error ();
+}
+
 enum tls_result tls_handshake (struct tls *tls)
 {
-    ERR_clear_error ();
+    clear_errors ();
     int returned = SSL_do_handshake (tls->ssl);
     return returned == 1 ? TLS_OK : result_of (tls, returned);
 }
 
 enum tls_result tls_read (struct tls *tls, char *bytes, size_t size, size_t *length)
 {
-    ERR_clear_error ();
+    clear_errors ();
     int returned = SSL_read_ex (tls->ssl, bytes, size, length);
     return returned == 1 ? TLS_OK : result_of (tls, returned);
 }
@@ -261,12 +266,23 @@ bool tls_has_pending (const struct tls *tls)
 enum tls_result tls_write (struct tls *tls, const char *bytes, size_t length)
 {
     size_t written;
-    ERR_clear_error ();
+    clear_errors ();
     int returned = SSL_write_ex (tls->ssl, bytes, length, &written);
     if (returned != 1)
         return result_of (tls, returned) == TLS_BLOCKED ? TLS_BLOCKED : TLS_FAILED;
     ensure (written == length);
     return TLS_OK;
+}
+
+void tls_rest (struct tls *tls)
+{
+    SSL_free_buffers (tls->ssl); /* does nothing while they hold something */
+}
+
+void tls_read_far (struct tls *tls, bool far)
+{
+    SSL_set_default_read_buffer_len (tls->ssl, far ? TLS_READ_AHEAD_BYTES : 0);
+    SSL_free_buffers (tls->ssl);
 }
 
 bool tls_room (const struct tls *tls)
@@ -332,7 +348,7 @@ enum tls_result tls_flush (struct tls *tls)
 
 void tls_end (struct tls *tls)
 {
-    ERR_clear_error ();
+    clear_errors ();
     if (SSL_is_init_finished (tls->ssl))
         SSL_shutdown (tls->ssl);
 }

@@ -1,7 +1,8 @@
 /* tls.h - TLS for ingress: the certificate, and connections that encrypt into one buffer shared by all of them.
  *
  * OpenSSL reads through a BIO of ours straight from the socket, and writes into a ciphertext buffer that the whole reactor shares:
- * many records leave in one system call, and an idle connection holds no buffer at all. So the buffer never holds bytes of two
+ * many records leave in one system call. OpenSSL's own buffers, some 17 KiB for each direction, are given back when the caller
+ * says that a connection rests. So the buffer never holds bytes of two
  * connections, every call that may have produced ciphertext is followed by tls_flush() before another connection's turn.
  */
 #pragma once
@@ -79,6 +80,12 @@ bool tls_has_pending (const struct tls *tls);
 /* Encrypts at most TLS_RECORD_BYTES into the shared buffer, which must have room: see tls_room(). */
 enum tls_result tls_write (struct tls *tls, const char *bytes, size_t length);
 bool tls_room (const struct tls *tls);
+
+/* Gives OpenSSL's buffers back; they are made anew when they are needed, which costs a busy connection a few per cent. */
+void tls_rest (struct tls *tls);
+
+/* Has one read of the socket bring up to four records, for a large body, or one again. */
+void tls_read_far (struct tls *tls, bool far);
 
 /* Sends what the shared buffer holds; what the kernel does not take is kept with the connection. */
 enum tls_result tls_flush (struct tls *tls);

@@ -173,7 +173,7 @@ bool http_host_is_valid (struct slice host)
         return true;
     if (length == 0 || host.at[length] != ':')
         return false;
-    struct slice port = slice_skip (host, length + 1);
+    struct slice port = slice_of (host.at + length + 1, host.len - length - 1);
     return port.len <= PORT_DIGITS_MAX && http_all_are (port, CHARACTER_DIGIT);
 }
 

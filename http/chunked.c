@@ -11,11 +11,18 @@
 
 #include "http/characters.h"
 
+#include <ctype.h>
+
 enum state
 {
     SIZE_START, /* no digit yet */
     SIZE,
-    EXTENSION,
+    EXTENSION, /* after the semicolon */
+    EXTENSION_NAME,
+    EXTENSION_VALUE, /* after the equals sign */
+    EXTENSION_TOKEN,
+    EXTENSION_QUOTED,
+    EXTENSION_QUOTED_END,
     SIZE_LF,
     DATA,
     DATA_CR,
@@ -26,6 +33,7 @@ enum state
     VALUE_LF,
     LAST_LF,
     DONE,
+    BAD,
 };
 
 /* Trailer fields that would change where the message ends or where it goes, were they taken for header fields. Names
@@ -64,26 +72,46 @@ static const char *on_size (struct http_chunked *chunked, char byte)
         chunked->left = chunked->left << 4 | character_hex (byte);
         chunked->state = SIZE;
     }
-    else if (chunked->state == SIZE_START)
-        return "malformed chunk size";
-    else if (byte == '\r')
-        chunked->state = SIZE_LF;
-    else if (byte == ';')
-        chunked->state = EXTENSION;
+    else if (chunked->state == SIZE && (byte == '\r' || byte == ';'))
+        chunked->state = byte == '\r' ? SIZE_LF : EXTENSION;
     else
         return "malformed chunk size";
     return ++chunked->line_bytes > HTTP_CHUNK_LINE_MAX ? "chunk line too long" : NULL;
 }
 
+/* The state that a byte of an extension leads to, or BAD. Less is taken than the grammar has, because llhttp takes no
+ * more: no white space, no backslash in quotes, nothing after a value that is not in quotes. */
+static enum state extension_next (enum state state, char byte)
+{
+    bool token = character_is (byte, CHARACTER_TOKEN), control = http_has_control (slice_of (&byte, 1));
+    switch (state)
+    {
+    case EXTENSION:
+        return token ? EXTENSION_NAME : BAD;
+    case EXTENSION_NAME:
+        return token ? EXTENSION_NAME : byte == '=' ? EXTENSION_VALUE : byte == ';' ? EXTENSION : BAD;
+    case EXTENSION_VALUE:
+        return token ? EXTENSION_TOKEN : byte == '"' ? EXTENSION_QUOTED : BAD;
+    case EXTENSION_TOKEN:
+        return token ? EXTENSION_TOKEN : BAD;
+    case EXTENSION_QUOTED:
+        return control || byte == '\\' ? BAD : byte == '"' ? EXTENSION_QUOTED_END : EXTENSION_QUOTED;
+    default:
+        return byte == ';' ? EXTENSION : BAD;
+    }
+}
+
 static const char *on_extension (struct http_chunked *chunked, char byte)
 {
-    if (byte == '\r')
+    if (byte == '\r' && (chunked->state == EXTENSION_NAME || chunked->state == EXTENSION_TOKEN ||
+                         chunked->state == EXTENSION_QUOTED_END))
     {
         chunked->state = SIZE_LF;
         return NULL;
     }
-    if (http_has_control (slice_of (&byte, 1)))
-        return "control character in a chunk extension";
+    chunked->state = extension_next (chunked->state, byte);
+    if (chunked->state == BAD)
+        return "malformed chunk extension";
     if (++chunked->line_bytes > HTTP_CHUNK_LINE_MAX || ++chunked->extension_bytes > HTTP_CHUNK_EXTENSIONS_MAX)
         return "chunk extensions too long";
     return NULL;
@@ -124,7 +152,7 @@ static const char *on_name (struct http_chunked *chunked, char byte)
     if (chunked->state == TRAILER_START)
         chunked->name_length = 0;
     if (chunked->name_length < sizeof chunked->name)
-        chunked->name[chunked->name_length++] = byte >= 'A' && byte <= 'Z' ? (char) (byte | 0x20) : byte;
+        chunked->name[chunked->name_length++] = (char) tolower ((unsigned char) byte); /* ASCII: a token character */
     chunked->state = NAME;
     return NULL;
 }
@@ -154,7 +182,7 @@ static const char *on_byte (struct http_chunked *chunked, char byte)
     case SIZE_START:
     case SIZE:
         return on_size (chunked, byte);
-    case EXTENSION:
+    case EXTENSION ... EXTENSION_QUOTED_END:
         return on_extension (chunked, byte);
     case SIZE_LF:
         return on_size_end (chunked, byte);

@@ -1,7 +1,7 @@
 /* signature.h - the agent's signature headers: an ECDSA signature over a constant message (wire contract 4.1).
  *
- * Bytes in, verdict out; the crypto is OpenSSL's. A key is parsed once and then verifies any number of signatures without
- * an allocation of ours.
+ * Bytes in, verdict out; the crypto is OpenSSL's. A key is parsed once and then verifies any number of signatures
+ * without an allocation of ours.
  */
 #pragma once
 
@@ -12,19 +12,22 @@
 
 enum
 {
-    SIGNATURE_BYTES_MAX = 96, /* r and s on the largest curve taken, P-384 */
-    SIGNATURE_DIGEST_BYTES = 16, /* MD5 */
+    SIGNATURE_BYTES_MAX = 96,      /* r and s on the largest curve taken, P-384 */
+    SIGNATURE_DIGEST_BYTES = 16,   /* MD5 */
     SIGNATURE_KEY_BYTES_MAX = 160, /* DER of the largest key taken */
 };
 
-/* The digest that is signed: MD5 of the secret, or of `Portainer-App` when the secret is empty. */
+/* The digest that is signed: MD5 of the secret, or of `Portainer-App` when the secret is empty. Ends the process when
+ * OpenSSL cannot do MD5: nothing could be verified then, and a signature over a known zero digest can be forged. */
 void signature_digest (struct slice secret, uint8_t digest[SIGNATURE_DIGEST_BYTES]);
 
-/* A signature as it came in the header, decoded. Returns its length in bytes, or -1 with *error (static text, the parser's
- * words) when it is not standard base64 without padding, or too long. */
+/* A signature as it came in the header, decoded; spare bits of the last character are not looked at. Returns its length
+ * in bytes, or -1 with *error (static text, the parser's words) when it is not standard base64 without padding, or too
+ * long. */
 int signature_decode (struct slice base64, uint8_t raw[SIGNATURE_BYTES_MAX], const char **error);
 
-/* An EC public key that can verify: P-224, P-256 or P-384, from a DER SubjectPublicKeyInfo with an uncompressed point. */
+/* An EC public key that can verify: P-224, P-256 or P-384, from a DER SubjectPublicKeyInfo with an uncompressed point.
+ */
 struct signature_key;
 
 /* Decodes a key as it came in the header (hex, either case) to DER. Returns the number of bytes, or -1 with *error. */
@@ -40,7 +43,8 @@ struct slice signature_key_der (const struct signature_key *key);
 /* SHA-256 of the DER as `xx:xx:…`, lower case, NUL-terminated, for logs and people. */
 void signature_key_fingerprint (const struct signature_key *key, char out[96]);
 
-/* Whether raw (r then s, big-endian, each half as long as the curve) signs the digest. A wrong length is simply false. */
+/* Whether raw (r then s, big-endian, each half as long as the curve) signs the digest. A wrong length is simply false.
+ */
 bool signature_verify (struct signature_key *key, const uint8_t digest[SIGNATURE_DIGEST_BYTES], const uint8_t *raw,
                        size_t length);
 

@@ -7,17 +7,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Cleans an origin-form target in place: `//` becomes `/`, `/./` and a final `/.` go; the query (from the first `?`) stays
- * as it is, escapes stay as they are. Returns false, leaving the bytes alone, when the path does not begin with `/`, or has an
- * element `..` (also written with `%2e`), an incomplete escape, `%00`, a fragment, or a byte outside of visible ASCII. The
- * cleaned target is never longer: *target is shortened. */
+/* Cleans an origin-form target in place: empty and `.` elements go (`//` becomes `/`, `/a/.` becomes `/a`), also where
+ * the dot is written as `%2e`; a slash at the end stays; the query (from the first `?`) stays as it is, other escapes
+ * stay as they are. Returns false, leaving the bytes alone, when the path does not begin with `/`, or has an element
+ * `..` (also with `%2e` for dots or `%2f` for the slashes around it), an incomplete escape, or `%00`, or when a
+ * fragment or a byte outside of visible ASCII is anywhere. The cleaned target is never longer: *target is shortened. */
 bool url_clean (char *bytes, struct slice *target);
 
 /* The path and the query (without `?`) of an origin-form target. query.at is NULL when there is no `?`. */
 void url_split (struct slice target, struct slice *path, struct slice *query);
 
-/* The number of a leading Docker version prefix: `/v`, one digit, `.`, one or more digits, then `/` or the end of the path.
- * Returns major * 1000 + minor, and the prefix's length in *bytes; 0 when there is none (or minor is over 999). */
+/* The number of a leading Docker version prefix: `/v`, one digit, `.`, one or more digits, then `/` or the end of the
+ * path. Returns major * 1000 + minor, and the prefix's length in *bytes; 0 when there is none (or minor is over 999).
+ */
 unsigned url_version_prefix (struct slice path, size_t *bytes);
 
 /* The first value of a query parameter, still escaped; at is NULL when absent. */

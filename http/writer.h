@@ -32,11 +32,13 @@ void http_write_status_line (struct http_writer *writer, unsigned status, struct
 /* The empty line that ends a head. */
 void http_write_end (struct http_writer *writer);
 
-/* `size` in hexadecimal and CRLF, as a chunk begins (RFC 9112 section 7.1). out has room for 18 bytes. Returns the length. */
+/* `size` in hexadecimal and CRLF, as a chunk begins (RFC 9112 section 7.1). out has room for 18 bytes. Returns the
+ * length. */
 size_t http_chunk_head (char out[18], size_t size);
 
 /* Standard reason phrase (RFC 9110 section 15), "Unknown" for the rest. */
 const char *http_reason (unsigned status);
 
-/* An upper bound of the bytes that a head with these headers takes, start line included (its variable parts are given). */
+/* An upper bound of the bytes that a head with these headers takes, start line included (its variable parts are given).
+ */
 size_t http_head_bound (struct slice first, struct slice second, struct headers headers);

@@ -118,7 +118,8 @@ struct envelope
     enum actor_id from;
     enum actor_id to;
     uint64_t sequence; /* counts the messages that one reactor sent */
-    uint64_t time;     /* CLOCK_MONOTONIC, nanoseconds, when it was sent */
+    uint64_t time;     /* CLOCK_MONOTONIC, nanoseconds, when it was sent; 0 while nobody watches, which keeps the
+                          envelope small enough for libzmq to carry it without an allocation */
 };
 
 /* Why bytes were refused: which field of which type, and what is wrong with it. Lower case, no period. */

@@ -360,7 +360,7 @@ static int listener_open (const char *path)
 
 int main (int argc, char **argv)
 {
-    if (argc != 2)
+    if (argc != 2 || argv[1][0] == '-')
     {
         fprintf (stderr, "usage: standin_engine SOCKET\n");
         return 2;
