@@ -43,8 +43,7 @@ void connection_new (struct ingress *ingress, int fd, const char *source)
     if (connection->next)
         connection->next->previous = connection;
     ingress->connections = connection;
-    if (++ingress->connection_count > ingress->connection_peak)
-        ingress->connection_peak = ingress->connection_count;
+    ingress->connection_count++;
     connection_set_deadline (connection, ingress->configuration->header_time);
 }
 

@@ -29,7 +29,9 @@ enum
     BACKLOG = 4096,
     ACCEPTS_A_TURN = 64,
     ACCEPT_AGAIN_TIME = 100,                            /* ms after EMFILE, unless a connection ends first */
-    TRIM_PEAK = 1000, /* connections; after such a crowd has gone, memory goes back to the system */
+    CROWD_CONNECTIONS = 256,            /* so many connections, */
+    CROWD_PAYLOAD = 4 * 1024 * 1024,    /* or so many bytes in flight, are a crowd: */
+    GIVE_BACK_TIME = 2000,              /* ms; when it has gone, memory goes back to the system */
 };
 
 /* ---------------------------------------------------------------------------------------------------------- listening */
@@ -286,6 +288,22 @@ static void on_message (void *self, struct message *message)
     }
 }
 
+static bool is_crowded (const struct ingress *ingress)
+{
+    return ingress->connection_count > CROWD_CONNECTIONS ||
+           atomic_load_explicit (&ingress->configuration->budget->used, memory_order_relaxed) > CROWD_PAYLOAD;
+}
+
+/* The allocator keeps what a crowd has needed: looked at again and again until the crowd has gone. */
+static void give_back (struct timer *timer)
+{
+    struct ingress *ingress = OWNER (timer, struct ingress, give_back);
+    if (is_crowded (ingress))
+        timer_set (ingress->actor, timer, GIVE_BACK_TIME, give_back);
+    else
+        malloc_trim (0);
+}
+
 static void settle (void *self)
 {
     struct ingress *ingress = self;
@@ -298,11 +316,8 @@ static void settle (void *self)
     }
     if (ingress->paused && ingress->connection_count < ingress->configuration->connections)
         accept_again (&ingress->accept_again);
-    if (ingress->connection_peak > TRIM_PEAK && ingress->connection_count < ingress->connection_peak / 4)
-    {
-        ingress->connection_peak = ingress->connection_count;
-        malloc_trim (0);
-    }
+    if (!ingress->give_back.place && is_crowded (ingress))
+        timer_set (ingress->actor, &ingress->give_back, GIVE_BACK_TIME, give_back);
     end_if_drained (ingress);
 }
 
@@ -316,6 +331,7 @@ static void stop (void **self_p)
         connection_cut (ingress->connections, "the agent has stopped");
     timer_clear (&ingress->certify_again);
     timer_clear (&ingress->grace_over);
+    timer_clear (&ingress->give_back);
     stream_table_free (&ingress->streams);
     payload_buffer_free (&ingress->buffer);
     tls_server_destroy (&ingress->tls);

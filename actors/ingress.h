@@ -93,11 +93,11 @@ struct ingress
     struct watch listener;
     int listener_fd;
     bool listening, paused, draining;
-    struct timer accept_again, certify_again, grace_over;
+    struct timer accept_again, certify_again, grace_over, give_back;
     char address[64];
 
     struct connection *connections, *dirty;
-    size_t connection_count, connection_peak, buffered_count;
+    size_t connection_count, buffered_count;
     struct stream_table streams;
     uint64_t last_stream;
     struct payload_buffer buffer;     /* plaintext of the connection whose turn it is */

@@ -33,6 +33,20 @@ static uint64_t raise_descriptors (void)
     return limit.rlim_cur;
 }
 
+/* Limits on connections that the descriptors cannot bear would end in EMFILE instead of an answer. */
+static void fit_limits (struct configuration *configuration)
+{
+    uint64_t clients = configuration->descriptors / 4 * 3, engine = configuration->descriptors / 5;
+    if (configuration->connections > clients)
+    {
+        log_info ("agent", "connections: %llu instead of %llu, for want of descriptors", (unsigned long long) clients,
+                  (unsigned long long) configuration->connections);
+        configuration->connections = clients;
+    }
+    if (configuration->engine_connections > engine)
+        configuration->engine_connections = engine;
+}
+
 static int run_agent (int argc, char **argv)
 {
     static struct configuration configuration;
@@ -48,6 +62,7 @@ static int run_agent (int argc, char **argv)
     signal (SIGPIPE, SIG_IGN);
     log_info ("agent", "shoal %s", SHOAL_VERSION);
     configuration.descriptors = raise_descriptors ();
+    fit_limits (&configuration);
     budget.total = configuration.payload_total;
     configuration.budget = &budget;
     struct runtime *runtime = runtime_new (placement_table, placement_rows, &configuration);

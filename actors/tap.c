@@ -437,6 +437,8 @@ static void *start (struct actor *actor, const void *configuration)
     ensure (zmq_bind (tap->mirror, TAP_ENDPOINT) == 0);
     zmq_getsockopt (tap->mirror, ZMQ_FD, &descriptor, &size);
     ensure (watch_set (actor, &tap->ready, descriptor, EPOLLIN | EPOLLET, on_mirror) == 0);
+    /* libzmq wakes only a reader that has found its socket empty once. */
+    drain (tap);
     return tap;
 }
 
