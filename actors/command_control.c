@@ -59,10 +59,15 @@ static FILE *send_command (const char *path, json_t *command)
     json_decref (command);
     int fd = connect_control (path);
     FILE *stream = fd >= 0 ? fdopen (fd, "r") : NULL;
-    if (stream && dprintf (fd, "%s\n", text) < 0)
+    struct iovec parts[] = {{text, strlen (text)}, {(void *) (uintptr_t) "\n", 1}};
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+    /* An agent that refuses us closes at once: that is an error to tell, not a signal to die of. */
+    if (stream && sendmsg (fd, &message, MSG_NOSIGNAL) < 0)
     {
+        int error = errno;
         fclose (stream);
         stream = NULL;
+        errno = error;
     }
     if (!stream)
         fprintf (stderr, "shoal: cannot reach the agent at %s: %s%s\n", path, strerror (errno),
