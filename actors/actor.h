@@ -1,11 +1,12 @@
 /* actor.h - the runtime: actors, the reactors that host them, messages between them, descriptors and timers.
  *
- * An actor is state of its own plus callbacks; a reactor is one thread that hosts one or more actors with one epoll, one timer
- * heap and two mailboxes. Actors meet only through actor_send(): no locks, no shared mutable memory, no globals. placement.c
- * says which actor lives on which reactor.
+ * An actor is state of its own plus callbacks; a reactor is one thread that hosts one or more actors with one epoll,
+ * one timer heap and two mailboxes. Actors meet only through actor_send(): no locks, no shared mutable memory, no
+ * globals. placement.c says which actor lives on which reactor.
  *
- * Rules for callbacks: never block; never free an object that owns a watch or a timer directly, but hand it to actor_defer(),
- * because the batch of events in progress may still name it. Callbacks run on the reactor's thread, one at a time.
+ * Rules for callbacks: never block; never free an object that owns a watch or a timer directly, but hand it to
+ * actor_defer(), because the batch of events in progress may still name it. Callbacks run on the reactor's thread, one
+ * at a time.
  */
 #pragma once
 
@@ -38,8 +39,9 @@ struct message
     zmq_msg_t *payload; /* an empty frame when the type has none */
 };
 
-/* Sends a message. Fields are copied (NULL when the type has none); the payload frame is taken: it is empty and initialised
- * afterwards (NULL when the type has none). Never blocks. A value over the catalog's limits is a bug of the caller. */
+/* Sends a message. Fields are copied (NULL when the type has none); the payload frame is taken: it is empty and
+ * initialised afterwards (NULL when the type has none). Never blocks. A value over the catalog's limits is a bug of the
+ * caller. */
 void actor_send (struct actor *actor, enum actor_id to, enum message_type type, const struct subject *subject,
                  const union message_fields *fields, zmq_msg_t *payload);
 
@@ -57,10 +59,12 @@ void payload_copy (zmq_msg_t *payload, const void *bytes, size_t length);
 struct actor_class
 {
     enum actor_id id;
-    /* Makes the actor's state; NULL is a failure that was already logged. configuration is the runtime's, shared, constant. */
+    /* Makes the actor's state; NULL is a failure that was already logged. configuration is the runtime's, shared,
+     * constant. */
     void *(*start) (struct actor *actor, const void *configuration);
     void (*message) (void *self, struct message *message);
-    /* May be NULL. Called when the reactor's own queue is empty, before it waits: the place to write what was gathered. */
+    /* May be NULL. Called when the reactor's own queue is empty, before it waits: the place to write what was gathered.
+     */
     void (*settle) (void *self);
     void (*stop) (void **self);
 };
@@ -79,7 +83,8 @@ uint64_t actor_random (struct actor *actor);
 /* Calls destroy (object) once the batch of events in progress is done. */
 void actor_defer (struct actor *actor, void (*destroy) (void *object), void *object);
 
-/* -------------------------------------------------------------------------------------------- descriptors and timers */
+/* -------------------------------------------------------------------------------------------- descriptors and timers
+ */
 
 /* A descriptor that an actor waits for; lives inside the object that owns the descriptor. */
 struct watch
@@ -101,9 +106,9 @@ void watch_end (struct watch *watch);
 /* A timer; lives inside its owner. All zero is a timer that is not set. */
 struct timer
 {
-    uint64_t at;     /* CLOCK_MONOTONIC, milliseconds */
-    uint64_t order;  /* ties fire in the order in which they were set */
-    size_t place;    /* 1-based place in the heap; 0: not set */
+    uint64_t at;    /* CLOCK_MONOTONIC, milliseconds */
+    uint64_t order; /* ties fire in the order in which they were set */
+    size_t place;   /* 1-based place in the heap; 0: not set */
     struct actor *actor;
     void (*fire) (struct timer *timer);
 };
@@ -129,8 +134,9 @@ enum
     REACTORS_MAX = 8,
 };
 
-/* Starts all actors of the table, each reactor but the first on a thread of its own. configuration is handed to every start().
- * Returns when all have started; NULL when one could not (it said why), and then everything is taken down again. */
+/* Starts all actors of the table, each reactor but the first on a thread of its own. configuration is handed to every
+ * start(). Returns when all have started; NULL when one could not (it said why), and then everything is taken down
+ * again. */
 struct runtime *runtime_new (const struct placement *table, size_t rows, const void *configuration);
 
 /* Runs reactor 0 on the calling thread until runtime_stop(). */
@@ -151,9 +157,9 @@ struct runtime_counters runtime_counters (struct runtime *runtime);
 
 /* ----------------------------------------------------------------------------------------------------------- taps */
 
-/* While on, every message is mirrored to this PULL endpoint (inproc); what the reader does not take in time is dropped and counted. The
- * frames are those of the message, but 8 bytes follow the envelope in its frame, the payload's length in host order, and the
- * payload frame itself is there only when payloads were asked for. */
+/* While on, every message is mirrored to this PULL endpoint (inproc); what the reader does not take in time is dropped
+ * and counted. The frames are those of the message, but 8 bytes follow the envelope in its frame, the payload's length
+ * in host order, and the payload frame itself is there only when payloads were asked for. */
 #define TAP_ENDPOINT "inproc://tap"
 void runtime_tap (struct runtime *runtime, bool on, bool payloads);
 
@@ -164,6 +170,6 @@ void runtime_tap_taken (struct runtime *runtime);
 /* The ZeroMQ context of the runtime, for actors with sockets of their own. */
 void *runtime_context (struct runtime *runtime);
 
-/* Receives the frames of one message from a socket. Returns 1, 0 when there is none, -1 when it was refused (frames of a
- * refused message are dropped). The frames are the caller's to close. */
+/* Receives the frames of one message from a socket. Returns 1, 0 when there is none, -1 when it was refused (frames of
+ * a refused message are dropped). The frames are the caller's to close. */
 int frames_receive (void *socket, zmq_msg_t frames[3], int *count);

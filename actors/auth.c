@@ -2,14 +2,13 @@
  *
  * Modes    secret    the client signs the secret; any key that does is good, nothing is registered
  *          pinned    the client signs the constant with one of the keys of AGENT_PUBLIC_KEY
- *          default   the first key whose signature verifies is registered and kept; from then on only its signatures count
- * In       request, from ingress: forwarded to the router, or answered with 403; abort: forwarded
- *          forget, inspect: from control
- * Out      listen to ingress when nobody registered within AGENT_SECRET_TIMEOUT
- * Memory   SECRET_KEYS parsed keys, VERIFIED_PAIRS remembered pairs, SOURCES addresses that were already told about in the log
+ *          default   the first key whose signature verifies is registered and kept; from then on only its signatures
+ * count In       request, from ingress: forwarded to the router, or answered with 403; abort: forwarded forget,
+ * inspect: from control Out      listen to ingress when nobody registered within AGENT_SECRET_TIMEOUT Memory
+ * SECRET_KEYS parsed keys, VERIFIED_PAIRS remembered pairs, SOURCES addresses that were already told about in the log
  *
- * The signature covers a constant, so a pair that verified once always will, and is remembered. Portainer signs each request afresh:
- * then a request costs one verification, with a key that was parsed once.
+ * The signature covers a constant, so a pair that verified once always will, and is remembered. Portainer signs each
+ * request afresh: then a request costs one verification, with a key that was parsed once.
  */
 #include "configuration.h"
 #include "ensure.h"
@@ -34,9 +33,9 @@ enum
 struct known_key
 {
     struct signature_key *key;
-    uint64_t serial;   /* tells keys apart in the table of pairs; never used again */
-    uint64_t used;     /* order of last use */
-    char *header;      /* the header's text it came with: found again without decoding */
+    uint64_t serial; /* tells keys apart in the table of pairs; never used again */
+    uint64_t used;   /* order of last use */
+    char *header;    /* the header's text it came with: found again without decoding */
     size_t header_length;
 };
 
@@ -52,7 +51,8 @@ struct auth
     const struct configuration *configuration;
     uint8_t digest[SIGNATURE_DIGEST_BYTES];
     bool secret;
-    struct known_key keys[SECRET_KEYS]; /* pinned ones, or those of secret mode; in default mode the first is the registered one */
+    struct known_key
+        keys[SECRET_KEYS]; /* pinned ones, or those of secret mode; in default mode the first is the registered one */
     size_t key_count;
     bool pinned;
     uint64_t last_serial, uses;
@@ -80,7 +80,8 @@ static struct verdict no (const char *details)
     return (struct verdict){false, "Invalid request signature", details};
 }
 
-/* ---------------------------------------------------------------------------------------------------------------- keys */
+/* ---------------------------------------------------------------------------------------------------------------- keys
+ */
 
 static void drop_key (struct known_key *known)
 {
@@ -129,7 +130,8 @@ static struct known_key *keep_key (struct auth *auth, struct signature_key *key,
     return place;
 }
 
-/* --------------------------------------------------------------------------------------------------------- verification */
+/* ---------------------------------------------------------------------------------------------------------
+ * verification */
 
 static struct verified_pair *pair_place (struct auth *auth, const uint8_t *raw, uint64_t serial)
 {
@@ -178,11 +180,12 @@ static void register_key (struct auth *auth, struct signature_key *key, struct s
     log_info ("auth", "registered the key %s of %s: from now on only its signatures are accepted", fingerprint,
               auth->registered_from);
     if (key_file_write (auth->configuration->data, signature_key_der (key)) < 0)
-        log_warn ("auth", "the registered key will be lost at a restart: cannot write to %s: %s", auth->configuration->data,
-                  key_file_error ());
+        log_warn ("auth", "the registered key will be lost at a restart: cannot write to %s: %s",
+                  auth->configuration->data, key_file_error ());
 }
 
-/* A key that is not known yet: in secret mode it is kept when its signature is good, in default mode it is registered. */
+/* A key that is not known yet: in secret mode it is kept when its signature is good, in default mode it is registered.
+ */
 static struct verdict try_new_key (struct auth *auth, struct slice header, const uint8_t *raw, size_t length,
                                    struct slice source)
 {
@@ -214,7 +217,8 @@ static struct verdict judge (struct auth *auth, const struct message_request *re
     int length = signature_decode (signature, raw, &error);
     if (length < 0)
         return no (error);
-    /* In default mode the registered key counts, whatever the header says (contract 4.2); so does a single pinned one. */
+    /* In default mode the registered key counts, whatever the header says (contract 4.2); so does a single pinned one.
+     */
     bool single = !auth->secret && auth->key_count == 1;
     struct known_key *known = single ? &auth->keys[0] : find_key (auth, header);
     if (known)
@@ -224,7 +228,8 @@ static struct verdict judge (struct auth *auth, const struct message_request *re
     return try_new_key (auth, header, raw, (size_t) length, request->source);
 }
 
-/* -------------------------------------------------------------------------------------------------------------- requests */
+/* --------------------------------------------------------------------------------------------------------------
+ * requests */
 
 static const char *advice (const struct auth *auth)
 {
@@ -253,7 +258,9 @@ static void tell_refusal (struct auth *auth, struct slice source, struct verdict
     char fingerprint[96] = "none";
     if (!auth->secret && auth->key_count)
         signature_key_fingerprint (auth->keys[0].key, fingerprint);
-    log_warn ("auth", "refused a request of %.*s: %s (%s); %s; registered key: %s%s%s; further refusals of this address are only counted",
+    log_warn ("auth",
+              "refused a request of %.*s: %s (%s); %s; registered key: %s%s%s; further refusals of this address are "
+              "only counted",
               (int) source.len, source.at, verdict.message, verdict.details, advice (auth), fingerprint,
               auth->registered_at[0] ? " since " : "", auth->registered_at);
 }
@@ -278,14 +285,16 @@ static void on_request (struct auth *auth, struct message *message)
     answer_error (auth->actor, message->envelope.from, &subject, 403, verdict.message, verdict.details);
 }
 
-/* --------------------------------------------------------------------------------------------------------------- control */
+/* ---------------------------------------------------------------------------------------------------------------
+ * control */
 
 static void association_over (struct timer *timer)
 {
     struct auth *auth = OWNER (timer, struct auth, association);
     auth->closed = true;
-    log_error ("auth", "no key was registered in time (AGENT_SECRET_TIMEOUT): the API is closed; restart the agent or run "
-                       "`shoal forget` to open it again");
+    log_error ("auth",
+               "no key was registered in time (AGENT_SECRET_TIMEOUT): the API is closed; restart the agent or run "
+               "`shoal forget` to open it again");
     union message_fields fields = {.listen = {.open = false}};
     actor_send (auth->actor, ACTOR_ingress, MESSAGE_listen, NULL, &fields, NULL);
 }
@@ -301,7 +310,8 @@ static void on_forget (struct auth *auth, struct message *message)
     json_t *state;
     if (auth->secret || auth->pinned)
         state = json_pack ("{sb ss}", "forgotten", 0, "reason",
-                           auth->secret ? "the agent has a secret: it registers no keys" : "the keys are pinned by AGENT_PUBLIC_KEY");
+                           auth->secret ? "the agent has a secret: it registers no keys"
+                                        : "the keys are pinned by AGENT_PUBLIC_KEY");
     else
     {
         bool had = auth->key_count > 0;
@@ -314,7 +324,9 @@ static void on_forget (struct auth *auth, struct message *message)
         int removed = key_file_remove (auth->configuration->data);
         log_warn ("auth", "the registered key was forgotten: the next key that signs well is registered");
         state = json_pack ("{sb ss}", "forgotten", removed == 0, "reason",
-                           removed < 0 ? key_file_error () : had ? "a key was registered" : "no key was registered");
+                           removed < 0 ? key_file_error ()
+                           : had       ? "a key was registered"
+                                       : "no key was registered");
         if (auth->closed)
         {
             union message_fields fields = {.listen = {.open = true}};
@@ -335,12 +347,16 @@ static void on_inspect (struct auth *auth, struct message *message)
         signature_key_fingerprint (auth->keys[index].key, fingerprint);
         json_array_append_new (keys, json_string (fingerprint));
     }
-    const char *mode = auth->secret ? "secret" : auth->pinned ? "pinned" : auth->key_count ? "registered" : "waiting for a key";
+    const char *mode = auth->secret      ? "secret"
+                       : auth->pinned    ? "pinned"
+                       : auth->key_count ? "registered"
+                                         : "waiting for a key";
     actor_report (auth->actor, message->envelope.from,
                   json_pack ("{ss so ss ss sb sI sI sI sI}", "mode", mode, "keys", keys, "registered_from",
-                             auth->registered_from, "registered_at", auth->registered_at, "closed", auth->closed, "accepted",
-                             (json_int_t) auth->counters.accepted, "refused", (json_int_t) auth->counters.refused, "verified",
-                             (json_int_t) auth->counters.verified, "remembered", (json_int_t) auth->counters.remembered));
+                             auth->registered_from, "registered_at", auth->registered_at, "closed", auth->closed,
+                             "accepted", (json_int_t) auth->counters.accepted, "refused",
+                             (json_int_t) auth->counters.refused, "verified", (json_int_t) auth->counters.verified,
+                             "remembered", (json_int_t) auth->counters.remembered));
 }
 
 static void on_message (void *self, struct message *message)
@@ -365,7 +381,8 @@ static void on_message (void *self, struct message *message)
     }
 }
 
-/* -------------------------------------------------------------------------------------------------------- start and stop */
+/* -------------------------------------------------------------------------------------------------------- start and
+ * stop */
 
 /* AGENT_PUBLIC_KEY: hexadecimal keys separated by commas. */
 static bool pin_keys (struct auth *auth, const char *list)
@@ -440,12 +457,15 @@ static void *start (struct actor *actor, const void *configuration)
         return NULL;
     }
     if (auth->secret && secret.len < 16)
-        log_warn ("auth", "the secret has only %zu characters; use 16 or more, it is all that protects this node", secret.len);
+        log_warn ("auth", "the secret has only %zu characters; use 16 or more, it is all that protects this node",
+                  secret.len);
     if (!auth->secret && !auth->pinned)
         load_key (auth);
     if (!auth->secret && auth->key_count == 0)
-        log_warn ("auth", "no secret and no key: the first client that signs is registered and from then on controls this engine; "
-                          "set AGENT_SECRET or AGENT_PUBLIC_KEY to decide who that is");
+        log_warn (
+            "auth",
+            "no secret and no key: the first client that signs is registered and from then on controls this engine; "
+            "set AGENT_SECRET or AGENT_PUBLIC_KEY to decide who that is");
     await_association (auth);
     return auth;
 }

@@ -1,4 +1,5 @@
-/* byte_queue.h - bytes on their way to a descriptor: heads and payloads, in order, each left where it is until it is written.
+/* byte_queue.h - bytes on their way to a descriptor: heads and payloads, in order, each left where it is until it is
+ * written.
  *
  * A payload can be framed as one chunk of HTTP/1.1: its size goes before it and CRLF after it, without a copy.
  */

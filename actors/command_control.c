@@ -1,4 +1,5 @@
-/* command_control.c - the commands that talk to the agent of this machine over its local socket: ping, status, forget, tap. */
+/* command_control.c - the commands that talk to the agent of this machine over its local socket: ping, status, forget,
+ * tap. */
 #include "commands.h"
 #include "ensure.h"
 #include "options.h"
@@ -34,14 +35,15 @@ struct arguments
     uint64_t milliseconds;
 };
 
-/* --------------------------------------------------------------------------------------------------------- the socket */
+/* --------------------------------------------------------------------------------------------------------- the socket
+ */
 
 static int connect_control (const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     if (strlen (path) >= sizeof address.sun_path)
         return errno = ENAMETOOLONG, -1;
-    strcpy (address.sun_path, path);
+    memcpy (address.sun_path, path, strlen (path) + 1);
     int fd = socket (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd >= 0 && connect (fd, (struct sockaddr *) &address, sizeof address) < 0)
     {
@@ -71,7 +73,9 @@ static FILE *send_command (const char *path, json_t *command)
     }
     if (!stream)
         fprintf (stderr, "shoal: cannot reach the agent at %s: %s%s\n", path, strerror (errno),
-                 errno == ENOENT || errno == ECONNREFUSED ? " (is it running? its --control or SHOAL_CONTROL must be the same here)" : "");
+                 errno == ENOENT || errno == ECONNREFUSED
+                     ? " (is it running? its --control or SHOAL_CONTROL must be the same here)"
+                     : "");
     free (text);
     return stream;
 }
@@ -94,7 +98,8 @@ static json_t *ask (const char *path, json_t *command)
     return answer;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- arguments */
+/* ---------------------------------------------------------------------------------------------------------- arguments
+ */
 
 enum
 {
@@ -162,7 +167,10 @@ static error_t parse_argument (int key, char *argument, struct argp_state *state
     }
 }
 
-#define OPTION_CONTROL {"control", KEY_CONTROL, "PATH", 0, "local socket of the agent [SHOAL_CONTROL]", 0}
+#define OPTION_CONTROL                                                                                                 \
+    {                                                                                                                  \
+        "control", KEY_CONTROL, "PATH", 0, "local socket of the agent [SHOAL_CONTROL]", 0                              \
+    }
 
 static struct arguments parse (int argc, char **argv, const struct argp_option *options, const char *doc)
 {
@@ -184,13 +192,15 @@ static void free_arguments (struct arguments *arguments)
     json_decref (arguments->types);
 }
 
-/* ----------------------------------------------------------------------------------------------------------- commands */
+/* ----------------------------------------------------------------------------------------------------------- commands
+ */
 
 int command_ping (int argc, char **argv)
 {
     static const struct argp_option options[] = {
         OPTION_CONTROL, {"ready", KEY_READY, 0, 0, "also ask whether the engine answers", 0}, {0}};
-    struct arguments arguments = parse (argc, argv, options, "Asks the agent of this machine whether it is up. Exit status 0: yes.");
+    struct arguments arguments =
+        parse (argc, argv, options, "Asks the agent of this machine whether it is up. Exit status 0: yes.");
     json_t *answer = ask (arguments.control, json_pack ("{ss}", "command", arguments.ready ? "ready" : "ping"));
     bool good = json_is_true (json_object_get (answer, "ok"));
     const char *reason = json_string_value (json_object_get (answer, "reason"));
@@ -217,14 +227,15 @@ int command_status (int argc, char **argv)
 int command_forget (int argc, char **argv)
 {
     static const struct argp_option options[] = {OPTION_CONTROL, {0}};
-    struct arguments arguments =
-        parse (argc, argv, options,
-               "Drops the registered key. The next client that signs well is registered, so let the right one come at once.");
+    struct arguments arguments = parse (
+        argc, argv, options,
+        "Drops the registered key. The next client that signs well is registered, so let the right one come at once.");
     json_t *answer = ask (arguments.control, json_pack ("{ss}", "command", "forget"));
     bool good = json_is_true (json_object_get (answer, "forgotten"));
     const char *reason = json_string_value (json_object_get (answer, "reason"));
     if (answer)
-        fprintf (good ? stdout : stderr, "shoal: %s: %s\n", good ? "forgotten" : "not forgotten", reason ? reason : "unknown");
+        fprintf (good ? stdout : stderr, "shoal: %s: %s\n", good ? "forgotten" : "not forgotten",
+                 reason ? reason : "unknown");
     json_decref (answer);
     free_arguments (&arguments);
     return good ? 0 : 1;
@@ -266,27 +277,31 @@ int command_tap (int argc, char **argv)
 {
     static const struct argp_option options[] = {
         OPTION_CONTROL,
-        {"actor", KEY_ACTOR, "NAMES", 0, "only messages from or to these actors: ingress,auth,router,docker,control,tap", 0},
+        {"actor", KEY_ACTOR, "NAMES", 0,
+         "only messages from or to these actors: ingress,auth,router,docker,control,tap", 0},
         {"type", KEY_TYPE, "NAMES", 0, "only these types, such as request,response", 0},
         {"trace", KEY_TRACE, "HEX", 0, "only traces that begin so; an answer's Shoal-Trace header names its own", 0},
         {"json", KEY_JSON, 0, 0, "JSON lines", 0},
-        {"payload", KEY_PAYLOAD, "BYTES", OPTION_ARG_OPTIONAL, "show up to so many bytes (64) of payloads; they may hold secrets", 0},
+        {"payload", KEY_PAYLOAD, "BYTES", OPTION_ARG_OPTIONAL,
+         "show up to so many bytes (64) of payloads; they may hold secrets", 0},
         {"count", KEY_COUNT, "NUMBER", 0, "stop after so many lines", 0},
         {"for", KEY_FOR, "TIME", 0, "stop after this time, such as 10s", 0},
         {0}};
-    struct arguments arguments = parse (
-        argc, argv, options,
-        "Shows the messages between the agent's actors as they pass, until Ctrl-C.\vSecrets are redacted by the agent. A line "
-        "is: seconds since the first message, trace, stream, sender, receiver, type, fields. A watcher that is too slow loses "
-        "messages and is told how many; the agent never waits.");
+    struct arguments arguments = parse (argc, argv, options,
+                                        "Shows the messages between the agent's actors as they pass, until "
+                                        "Ctrl-C.\vSecrets are redacted by the agent. A line "
+                                        "is: seconds since the first message, trace, stream, sender, receiver, type, "
+                                        "fields. A watcher that is too slow loses "
+                                        "messages and is told how many; the agent never waits.");
     json_t *filter = json_pack ("{sO sO ss ss si}", "actors", arguments.actors, "types", arguments.types, "trace",
-                                arguments.trace ? arguments.trace : "", "format", arguments.json ? "json" : "text", "payload",
-                                arguments.payload);
+                                arguments.trace ? arguments.trace : "", "format", arguments.json ? "json" : "text",
+                                "payload", arguments.payload);
     FILE *stream = send_command (arguments.control, json_pack ("{ss so}", "command", "tap", "filter", filter));
     free_arguments (&arguments);
     if (!stream)
         return 1;
-    /* The first line says whether the tap was accepted. It is read byte by byte, so that no line behind it stays in a buffer. */
+    /* The first line says whether the tap was accepted. It is read byte by byte, so that no line behind it stays in a
+     * buffer. */
     char line[512] = "";
     size_t length = 0;
     while (length < sizeof line - 1 && read (fileno (stream), line + length, 1) == 1 && line[length] != '\n')

@@ -1,8 +1,8 @@
 /* command_request.c - `shoal request` and `shoal sign`: a signed client for people and scripts.
  *
- * One request over one TLS connection with blocking calls; the body comes from a file or stdin, the answer's body goes to stdout as it
- * comes. The agent's certificate is self-signed and made anew at each start, so it is not checked; --pin checks its key instead. The
- * client's own key is made when it is missing, in ~/.config/shoal/key.pem.
+ * One request over one TLS connection with blocking calls; the body comes from a file or stdin, the answer's body goes
+ * to stdout as it comes. The agent's certificate is self-signed and made anew at each start, so it is not checked;
+ * --pin checks its key instead. The client's own key is made when it is missing, in ~/.config/shoal/key.pem.
  */
 #include "commands.h"
 #include "configuration.h"
@@ -47,7 +47,8 @@ static int fail (const char *what, const char *why)
     return -1;
 }
 
-/* ------------------------------------------------------------------------------------------------------------- the key */
+/* ------------------------------------------------------------------------------------------------------------- the key
+ */
 
 /* ~/.config/shoal/key.pem; the folders are made. */
 static int standard_key (char path[PATH_MAX])
@@ -126,7 +127,8 @@ static int sign (const struct arguments *arguments, struct signed_headers *heade
     return signed_ == 0 ? 0 : fail ("cannot sign", NULL);
 }
 
-/* ------------------------------------------------------------------------------------------------------ the connection */
+/* ------------------------------------------------------------------------------------------------------ the connection
+ */
 
 static int dial (const char *to)
 {
@@ -191,7 +193,8 @@ static int write_all (SSL *ssl, const char *bytes, size_t length)
     return length == 0 || SSL_write_ex (ssl, bytes, length, &written) == 1 ? 0 : -1;
 }
 
-/* -------------------------------------------------------------------------------------------------------- the request */
+/* -------------------------------------------------------------------------------------------------------- the request
+ */
 
 static int write_head (SSL *ssl, const struct arguments *arguments, const struct signed_headers *headers)
 {
@@ -245,7 +248,8 @@ static int write_body (SSL *ssl, const char *name)
     return result;
 }
 
-/* --------------------------------------------------------------------------------------------------------- the answer */
+/* --------------------------------------------------------------------------------------------------------- the answer
+ */
 
 static void print_head (const struct http_head *head)
 {
@@ -257,7 +261,8 @@ static void print_head (const struct http_head *head)
 }
 
 /* Uses bytes of the answer. Returns 1 when it is whole, 0 when more is needed, -1 when it is malformed. */
-static int use_answer (struct http_reader *reader, bool *head_done, bool include, char *bytes, size_t length, size_t *used)
+static int use_answer (struct http_reader *reader, bool *head_done, bool include, char *bytes, size_t length,
+                       size_t *used)
 {
     static struct header table[HTTP_HEADERS_MAX];
     *used = 0;
@@ -308,7 +313,8 @@ static int read_answer (SSL *ssl, const struct arguments *arguments)
             bool whole = head_done && (reader.head.framing == FRAMING_RAW || http_reader_may_end (&reader));
             if (whole && orderly)
                 break;
-            return fail (head_done ? "the answer was cut off" : "the agent closed the connection without an answer", NULL);
+            return fail (head_done ? "the answer was cut off" : "the agent closed the connection without an answer",
+                         NULL);
         }
         held += length;
         int result = use_answer (&reader, &head_done, arguments->include, bytes, held, &used);
@@ -350,7 +356,8 @@ static int run (const struct arguments *arguments, const struct signed_headers *
     return result;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- arguments */
+/* ---------------------------------------------------------------------------------------------------------- arguments
+ */
 
 enum
 {
@@ -363,8 +370,14 @@ enum
     KEY_PIN,
 };
 
-#define OPTION_SECRET {"secret", KEY_SECRET, "SECRET", 0, "secret of the agent [AGENT_SECRET]", 0}
-#define OPTION_KEY {"key", KEY_KEY, "FILE", 0, "private key, PEM; made when missing (~/.config/shoal/key.pem)", 0}
+#define OPTION_SECRET                                                                                                  \
+    {                                                                                                                  \
+        "secret", KEY_SECRET, "SECRET", 0, "secret of the agent [AGENT_SECRET]", 0                                     \
+    }
+#define OPTION_KEY                                                                                                     \
+    {                                                                                                                  \
+        "key", KEY_KEY, "FILE", 0, "private key, PEM; made when missing (~/.config/shoal/key.pem)", 0                  \
+    }
 
 static error_t parse_argument (int key, char *argument, struct argp_state *state)
 {
@@ -422,13 +435,15 @@ int command_request (int argc, char **argv)
         {"body", KEY_BODY, "FILE", 0, "body of the request; - is stdin", 0},
         {"header", KEY_HEADER, "'NAME: VALUE'", 0, "a further header; may be repeated", 0},
         {"include", 'i', 0, 0, "print the answer's head too", 0},
-        {"pin", KEY_PIN, "HEX", 0, "SHA-256 of the agent's public key, as its log says it; else any key is accepted", 0},
+        {"pin", KEY_PIN, "HEX", 0, "SHA-256 of the agent's public key, as its log says it; else any key is accepted",
+         0},
         {0}};
-    const struct argp argp = {.options = options,
-                              .parser = parse_argument,
-                              .args_doc = "METHOD PATH",
-                              .doc = "Sends a signed request to an agent and streams the answer's body to stdout. Exit status "
-                                     "0: the answer was a 2xx.\vExample: shoal request GET '/containers/json?all=1'"};
+    const struct argp argp = {
+        .options = options,
+        .parser = parse_argument,
+        .args_doc = "METHOD PATH",
+        .doc = "Sends a signed request to an agent and streams the answer's body to stdout. Exit status "
+               "0: the answer was a 2xx.\vExample: shoal request GET '/containers/json?all=1'"};
     struct arguments arguments = {.to = "127.0.0.1:9001"};
     struct signed_headers headers = {.key = NULL};
     argv[0] = (char *) (uintptr_t) s_name;
@@ -444,11 +459,11 @@ int command_request (int argc, char **argv)
 int command_sign (int argc, char **argv)
 {
     static const struct argp_option options[] = {OPTION_SECRET, OPTION_KEY, {0}};
-    const struct argp argp = {
-        .options = options,
-        .parser = parse_argument,
-        .doc = "Prints the two signature headers as a JSON object, as the HttpHeaders of a docker config.json. They are good for ever: "
-               "keep them like a password."};
+    const struct argp argp = {.options = options,
+                              .parser = parse_argument,
+                              .doc = "Prints the two signature headers as a JSON object, as the HttpHeaders of a "
+                                     "docker config.json. They are good for ever: "
+                                     "keep them like a password."};
     struct arguments arguments = {.to = NULL};
     struct signed_headers headers = {.key = NULL};
     s_name = "shoal sign";
@@ -457,7 +472,8 @@ int command_sign (int argc, char **argv)
     argp_parse (&argp, argc, argv, 0, NULL, &arguments);
     int result = sign (&arguments, &headers);
     if (result == 0)
-        printf ("{\"X-PortainerAgent-PublicKey\":\"%s\",\"X-PortainerAgent-Signature\":\"%s\"}\n", headers.key, headers.signature);
+        printf ("{\"X-PortainerAgent-PublicKey\":\"%s\",\"X-PortainerAgent-Signature\":\"%s\"}\n", headers.key,
+                headers.signature);
     free (headers.key);
     return result == 0 ? 0 : 1;
 }

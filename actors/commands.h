@@ -1,4 +1,5 @@
-/* commands.h - the commands besides the agent itself. Each takes its own argv, argv[0] being its name, and returns an exit status. */
+/* commands.h - the commands besides the agent itself. Each takes its own argv, argv[0] being its name, and returns an
+ * exit status. */
 #pragma once
 
 #include <stddef.h>

@@ -1,4 +1,5 @@
-/* configuration.h - what the agent was told: every option of the table in options.def, checked. Constant once it runs. */
+/* configuration.h - what the agent was told: every option of the table in options.def, checked. Constant once it runs.
+ */
 #pragma once
 
 #include "log.h"
@@ -14,17 +15,17 @@ enum
 
 struct configuration
 {
-#define VALUE_TEXT const char *
-#define VALUE_HOST const char *
-#define VALUE_SOCKET const char *
-#define VALUE_SECRET const char *
-#define VALUE_PORT uint16_t
-#define VALUE_BOOL bool
-#define VALUE_DURATION uint64_t
-#define VALUE_BYTES uint64_t
-#define VALUE_COUNT uint64_t
-#define VALUE_LEVEL enum log_level
-#define VALUE_MODE enum log_mode
+#define VALUE_TEXT                                         const char *
+#define VALUE_HOST                                         const char *
+#define VALUE_SOCKET                                       const char *
+#define VALUE_SECRET                                       const char *
+#define VALUE_PORT                                         uint16_t
+#define VALUE_BOOL                                         bool
+#define VALUE_DURATION                                     uint64_t
+#define VALUE_BYTES                                        uint64_t
+#define VALUE_COUNT                                        uint64_t
+#define VALUE_LEVEL                                        enum log_level
+#define VALUE_MODE                                         enum log_mode
 #define OPTION(field, kind, variable, flag, standard, doc) VALUE_##kind field;
 #include "options.def"
 #undef OPTION
@@ -39,6 +40,6 @@ struct configuration
 #undef VALUE_COUNT
 #undef VALUE_LEVEL
 #undef VALUE_MODE
-    uint64_t descriptors; /* RLIMIT_NOFILE after it was raised */
+    uint64_t descriptors;  /* RLIMIT_NOFILE after it was raised */
     struct budget *budget; /* payload in flight, of the whole process */
 };

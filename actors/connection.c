@@ -4,8 +4,8 @@
  *                          │           │                   │  └─101, raw answer─▶ RAW ─both directions ended─▶ LINGER
  *                          └───────────┴── refused, last answer, time-out ─▶ LINGER ─▶ CLOSED
  *
- * Reading stops when nobody can take the bytes: no credit for a body, or HELD_MAX bytes of later requests. An end of file
- * without close_notify is an abort, also when it comes while nothing is read (EPOLLRDHUP).
+ * Reading stops when nobody can take the bytes: no credit for a body, or HELD_MAX bytes of later requests. An end of
+ * file without close_notify is an abort, also when it comes while nothing is read (EPOLLRDHUP).
  *
  * TLS state exists from the first byte on, so that connections which only stand there cost a kilobyte each.
  */
@@ -22,7 +22,8 @@
 static void on_ready (struct watch *watch, uint32_t events);
 static void on_timer (struct timer *timer);
 
-/* ----------------------------------------------------------------------------------------------------- begin and end */
+/* ----------------------------------------------------------------------------------------------------- begin and end
+ */
 
 void connection_new (struct ingress *ingress, int fd, const char *source)
 {
@@ -79,7 +80,8 @@ static void close_connection (struct connection *connection)
     if (connection->next)
         connection->next->previous = connection->previous;
     ingress->connection_count--;
-    /* It may still stand in the list of connections with output; that list is walked before deferred objects are freed. */
+    /* It may still stand in the list of connections with output; that list is walked before deferred objects are freed.
+     */
     actor_defer (ingress->actor, free_connection, connection);
 }
 
@@ -96,8 +98,8 @@ void connection_cut (struct connection *connection, const char *why)
     close_connection (connection);
 }
 
-/* All output is written: says goodbye and waits for the client to close, so that the kernel does not throw away what the client
- * has not read yet, as it would when bytes of the client lie unread at close(). */
+/* All output is written: says goodbye and waits for the client to close, so that the kernel does not throw away what
+ * the client has not read yet, as it would when bytes of the client lie unread at close(). */
 static void finish_linger (struct connection *connection)
 {
     if (!connection->write_closed)
@@ -136,13 +138,15 @@ void connection_linger (struct connection *connection)
 
 bool connection_is_idle (const struct connection *connection)
 {
-    return connection->state < CONNECTION_HEAD || (connection->state == CONNECTION_HEAD && connection->input_length == 0);
+    return connection->state < CONNECTION_HEAD ||
+           (connection->state == CONNECTION_HEAD && connection->input_length == 0);
 }
 
-/* ---------------------------------------------------------------------------------------------------------- time-outs */
+/* ---------------------------------------------------------------------------------------------------------- time-outs
+ */
 
-/* Timers are lazy: a later deadline leaves the timer where it is, and the timer looks again when it fires. So a busy connection
- * never touches the heap. */
+/* Timers are lazy: a later deadline leaves the timer where it is, and the timer looks again when it fires. So a busy
+ * connection never touches the heap. */
 void connection_set_deadline (struct connection *connection, uint64_t milliseconds)
 {
     struct actor *actor = connection->ingress->actor;
@@ -176,7 +180,8 @@ static void on_timer (struct timer *timer)
         connection_cut (connection, "timed out");
 }
 
-/* -------------------------------------------------------------------------------------------------------------- input */
+/* -------------------------------------------------------------------------------------------------------------- input
+ */
 
 static bool wants_input (const struct connection *connection)
 {
@@ -231,7 +236,8 @@ static size_t parse_head (struct connection *connection, char *bytes, size_t len
     if (ingress->unfinished_heads > UNFINISHED_HEADS_MAX)
     {
         ingress->counters.over_limit++;
-        exchange_refuse (connection, 503, "Too many unfinished requests", "the heads of all clients exceed 16 MiB; try again");
+        exchange_refuse (connection, 503, "Too many unfinished requests",
+                         "the heads of all clients exceed 16 MiB; try again");
         return length;
     }
     return 0;
@@ -305,7 +311,8 @@ static void end_input (struct connection *connection)
     }
 }
 
-/* Reads plaintext, as many records as one read of the socket brought, and uses it. Returns false when there is nothing to go on with. */
+/* Reads plaintext, as many records as one read of the socket brought, and uses it. Returns false when there is nothing
+ * to go on with. */
 static bool read_once (struct connection *connection)
 {
     struct ingress *ingress = connection->ingress;
@@ -383,8 +390,8 @@ void connection_resume_input (struct connection *connection)
         watch_change (&connection->watch, connection->watch.events | EPOLLIN);
 }
 
-/* Between requests a connection gives its TLS buffers back, but for the first ones, which keep theirs: so many clients cost little, and
- * few clients cost no time. */
+/* Between requests a connection gives its TLS buffers back, but for the first ones, which keep theirs: so many clients
+ * cost little, and few clients cost no time. */
 static void rest (struct connection *connection)
 {
     struct ingress *ingress = connection->ingress;
@@ -409,7 +416,8 @@ void connection_next_request (struct connection *connection)
     connection_resume_input (connection);
 }
 
-/* ---------------------------------------------------------------------------------------------------------- handshake */
+/* ---------------------------------------------------------------------------------------------------------- handshake
+ */
 
 static bool looks_like_http (uint8_t first)
 {
@@ -418,8 +426,9 @@ static bool looks_like_http (uint8_t first)
 
 static void answer_plain_http (struct connection *connection)
 {
-    static const char body[] = "{\"message\":\"This port speaks HTTPS\",\"details\":\"Use https:// and accept the agent's "
-                               "self-signed certificate\"}";
+    static const char body[] =
+        "{\"message\":\"This port speaks HTTPS\",\"details\":\"Use https:// and accept the agent's "
+        "self-signed certificate\"}";
     char answer[512];
     int length = snprintf (answer, sizeof answer,
                            "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
@@ -469,7 +478,8 @@ static void handshake (struct connection *connection)
         read_input (connection);
 }
 
-/* ------------------------------------------------------------------------------------------------------------- events */
+/* ------------------------------------------------------------------------------------------------------------- events
+ */
 
 void connection_watch_output (struct connection *connection, bool blocked)
 {

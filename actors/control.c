@@ -5,14 +5,16 @@
  * Out      inspect to all; forget to auth; watch to tap; stop to ingress
  * Limits   CLIENTS_MAX; REQUEST_BYTES a request; CLIENT_TIME for it
  *
- * A client sends one line, a JSON object with `command`, and gets one line back; a tap gets lines until it leaves. The socket lies in a
- * folder of mode 0700, has mode 0600, and the kernel is asked who is at the other end: our own user or root.
+ * A client sends one line, a JSON object with `command`, and gets one line back; a tap gets lines until it leaves. The
+ * socket lies in a folder of mode 0700, has mode 0600, and the kernel is asked who is at the other end: our own user or
+ * root.
  */
 #include "configuration.h"
 #include "ensure.h"
 #include "log.h"
 #include "placement.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -21,7 +23,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <dirent.h>
 #include <unistd.h>
 
 enum
@@ -39,8 +40,8 @@ struct client
     struct timer timer;
     char line[REQUEST_BYTES];
     size_t length;
-    json_t *reports;  /* by actor, while a status is put together */
-    size_t awaited;   /* reports still to come */
+    json_t *reports; /* by actor, while a status is put together */
+    size_t awaited;  /* reports still to come */
     bool forgets;
 };
 
@@ -56,7 +57,8 @@ struct control
     uint64_t started; /* ms */
 };
 
-/* ------------------------------------------------------------------------------------------------------------- clients */
+/* ------------------------------------------------------------------------------------------------------------- clients
+ */
 
 static void free_client (void *object)
 {
@@ -104,7 +106,8 @@ static void on_client_time (struct timer *timer)
     end_client (OWNER (timer, struct client, timer), true);
 }
 
-/* -------------------------------------------------------------------------------------------------------------- status */
+/* -------------------------------------------------------------------------------------------------------------- status
+ */
 
 static size_t count_descriptors (void)
 {
@@ -123,13 +126,13 @@ static json_t *own_state (struct control *control)
     struct budget *budget = control->configuration->budget;
     struct rusage usage;
     getrusage (RUSAGE_SELF, &usage);
-    return json_pack ("{ss ss sI sI sb s{sI sI} s{sI sI} s{sI sI sI sI sI} sI sI}", "version", SHOAL_VERSION, "protocol_version",
-                      control->configuration->protocol_version, "pid", (json_int_t) getpid (), "uptime_ms",
-                      (json_int_t) (actor_now (control->actor) - control->started), "ready", control->engine_reachable,
-                      "descriptors", "open", (json_int_t) count_descriptors (), "limit",
+    return json_pack ("{ss ss sI sI sb s{sI sI} s{sI sI} s{sI sI sI sI sI} sI sI}", "version", SHOAL_VERSION,
+                      "protocol_version", control->configuration->protocol_version, "pid", (json_int_t) getpid (),
+                      "uptime_ms", (json_int_t) (actor_now (control->actor) - control->started), "ready",
+                      control->engine_reachable, "descriptors", "open", (json_int_t) count_descriptors (), "limit",
                       (json_int_t) control->configuration->descriptors, "payload", "used",
-                      (json_int_t) atomic_load (&budget->used), "total", (json_int_t) budget->total, "limits", "connections",
-                      (json_int_t) control->configuration->connections, "engine_connections",
+                      (json_int_t) atomic_load (&budget->used), "total", (json_int_t) budget->total, "limits",
+                      "connections", (json_int_t) control->configuration->connections, "engine_connections",
                       (json_int_t) control->configuration->engine_connections, "header_time_ms",
                       (json_int_t) control->configuration->header_time, "idle_time_ms",
                       (json_int_t) control->configuration->idle_time, "grace_time_ms",
@@ -175,7 +178,8 @@ static void on_report (struct control *control, struct message *message)
     }
 }
 
-/* ------------------------------------------------------------------------------------------------------------ commands */
+/* ------------------------------------------------------------------------------------------------------------ commands
+ */
 
 static void on_command (struct client *client, json_t *request)
 {
@@ -187,9 +191,9 @@ static void on_command (struct client *client, json_t *request)
         reply (client, json_pack ("{sb}", "ok", 1));
     else if (strcmp (command, "ready") == 0)
         reply (client, json_pack ("{sb ss}", "ok", control->engine_reachable && !control->stopping, "reason",
-                                  control->stopping             ? "the agent is stopping"
+                                  control->stopping            ? "the agent is stopping"
                                   : !control->engine_reachable ? "the Docker engine does not answer"
-                                                                : ""));
+                                                               : ""));
     else if (strcmp (command, "status") == 0)
         begin_status (client);
     else if (strcmp (command, "forget") == 0)
@@ -215,7 +219,8 @@ static void on_client (struct watch *watch, uint32_t events)
 {
     (void) events;
     struct client *client = OWNER (watch, struct client, watch);
-    ssize_t length = recv (watch->fd, client->line + client->length, sizeof client->line - client->length, MSG_DONTWAIT);
+    ssize_t length =
+        recv (watch->fd, client->line + client->length, sizeof client->line - client->length, MSG_DONTWAIT);
     if (length < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (length <= 0)
@@ -266,7 +271,8 @@ static void on_listener (struct watch *watch, uint32_t events)
     timer_set (control->actor, &client->timer, CLIENT_TIME, on_client_time);
 }
 
-/* -------------------------------------------------------------------------------------------------------------- socket */
+/* -------------------------------------------------------------------------------------------------------------- socket
+ */
 
 /* The folder must be ours alone, so that nobody can put another socket into the place of ours. */
 static int make_folder (const char *path)
@@ -293,7 +299,7 @@ static int open_socket (const char *path)
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     if (strlen (path) >= sizeof address.sun_path)
         return errno = ENAMETOOLONG, -1;
-    strcpy (address.sun_path, path);
+    memcpy (address.sun_path, path, strlen (path) + 1);
     if (make_folder (path) < 0)
         return -1;
     int fd = socket (AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -322,15 +328,17 @@ static void start_socket (struct control *control)
     int fd = open_socket (path);
     if (fd < 0)
     {
-        log_warn ("control", "no local socket at %s: %s%s; ping, status, tap and forget do not work, all else does", path,
-                  strerror (errno), errno == EPERM ? " (its folder must belong to the agent's user and have mode 0700)" : "");
+        log_warn ("control", "no local socket at %s: %s%s; ping, status, tap and forget do not work, all else does",
+                  path, strerror (errno),
+                  errno == EPERM ? " (its folder must belong to the agent's user and have mode 0700)" : "");
         return;
     }
     control->has_socket = true;
     ensure (watch_set (control->actor, &control->listener, fd, EPOLLIN, on_listener) == 0);
 }
 
-/* ------------------------------------------------------------------------------------------------------------ stopping */
+/* ------------------------------------------------------------------------------------------------------------ stopping
+ */
 
 static void on_signal (struct watch *watch, uint32_t events)
 {

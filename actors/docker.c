@@ -6,7 +6,8 @@
  * Limits   connections to the engine (503); payload in flight (503); IDLE_CONNECTIONS_MAX kept
  * Timers   looking for the engine; the watchdog of requests without an answer
  *
- * Every piece is passed on the moment it comes. The engine is never asked twice for a request that it may have begun to carry out.
+ * Every piece is passed on the moment it comes. The engine is never asked twice for a request that it may have begun to
+ * carry out.
  */
 #include "docker.h"
 
@@ -28,16 +29,17 @@ static void on_inspect (struct docker *docker, struct message *message)
 {
     struct budget *budget = docker->configuration->budget;
     json_t *state = json_pack (
-        "{sb ss ss ss ss sb si si sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI}", "reachable", docker->reachable, "socket",
-        docker->path, "name", docker->name, "node", docker->node, "address", docker->address, "manager", docker->manager,
-        "api_minimum", (int) docker->api_minimum, "api_maximum", (int) docker->api_maximum, "connections",
-        (json_int_t) docker->count, "idle", (json_int_t) docker->idle_count, "streams", (json_int_t) docker->streams.count,
-        "request_window_bytes", (json_int_t) window_bytes (docker), "payload_used", (json_int_t) atomic_load (&budget->used),
-        "payload_total", (json_int_t) budget->total, "requests", (json_int_t) docker->counters.requests, "connects",
-        (json_int_t) docker->counters.connects, "reused", (json_int_t) docker->counters.reused, "retried",
-        (json_int_t) docker->counters.retried, "failed", (json_int_t) docker->counters.failed, "aborted",
-        (json_int_t) docker->counters.aborted, "upgrades", (json_int_t) docker->counters.upgrades, "hung",
-        (json_int_t) docker->counters.hung, "unknown_streams", (json_int_t) docker->streams.unknown);
+        "{sb ss ss ss ss sb si si sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI}", "reachable", docker->reachable,
+        "socket", docker->path, "name", docker->name, "node", docker->node, "address", docker->address, "manager",
+        docker->manager, "api_minimum", (int) docker->api_minimum, "api_maximum", (int) docker->api_maximum,
+        "connections", (json_int_t) docker->count, "idle", (json_int_t) docker->idle_count, "streams",
+        (json_int_t) docker->streams.count, "request_window_bytes", (json_int_t) window_bytes (docker), "payload_used",
+        (json_int_t) atomic_load (&budget->used), "payload_total", (json_int_t) budget->total, "requests",
+        (json_int_t) docker->counters.requests, "connects", (json_int_t) docker->counters.connects, "reused",
+        (json_int_t) docker->counters.reused, "retried", (json_int_t) docker->counters.retried, "failed",
+        (json_int_t) docker->counters.failed, "aborted", (json_int_t) docker->counters.aborted, "upgrades",
+        (json_int_t) docker->counters.upgrades, "hung", (json_int_t) docker->counters.hung, "unknown_streams",
+        (json_int_t) docker->streams.unknown);
     if (state)
         json_object_set_new (state, "last_failure", json_string (docker->last_failure));
     actor_report (docker->actor, message->envelope.from, state);

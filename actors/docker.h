@@ -18,9 +18,9 @@
 
 enum
 {
-    IDLE_CONNECTIONS_MAX = 64,        /* kept open for the next request */
-    CONNECT_AGAIN_TIME = 5,           /* ms; the engine's queue of connections is full */
-    CONNECT_TIME = 5000,              /* ms; then the request is refused */
+    IDLE_CONNECTIONS_MAX = 64,           /* kept open for the next request */
+    CONNECT_AGAIN_TIME = 5,              /* ms; the engine's queue of connections is full */
+    CONNECT_TIME = 5000,                 /* ms; then the request is refused */
     INQUIRY_BYTES_MAX = 8 * 1024 * 1024, /* an answer to a question of the agent's own */
 };
 
@@ -38,7 +38,8 @@ struct docker;
 struct engine_connection;
 struct inquiry
 {
-    /* status 0: there was no answer, and text says why; else text is the body, which is the callee's only for the call. */
+    /* status 0: there was no answer, and text says why; else text is the body, which is the callee's only for the call.
+     */
     void (*done) (struct docker *docker, struct inquiry *inquiry, unsigned status, struct slice text);
     struct engine_connection *connection; /* NULL when none is under way */
     char *text;
@@ -56,24 +57,24 @@ struct engine_connection
 
     /* the request */
     struct subject subject;
-    enum actor_id client;     /* who gets the answer; ACTOR_NONE for an inquiry */
+    enum actor_id client; /* who gets the answer; ACTOR_NONE for an inquiry */
     struct inquiry *inquiry;
-    zmq_msg_t request;        /* the request's body frame, kept while it may be sent again */
-    bool retriable;           /* a retry is allowed and the frame is kept */
+    zmq_msg_t request; /* the request's body frame, kept while it may be sent again */
+    bool retriable;    /* a retry is allowed and the frame is kept */
     bool is_head, hijackable;
-    bool request_done;        /* the request's body is whole, or the client will send no more raw bytes */
+    bool request_done; /* the request's body is whole, or the client will send no more raw bytes */
     bool write_failed, write_ended;
     enum framing request_framing;
-    struct window window;     /* for the request's body */
+    struct window window; /* for the request's body */
     struct byte_queue output;
-    uint64_t begun;           /* ms */
-    struct timer again;       /* connecting */
+    uint64_t begun;     /* ms */
+    struct timer again; /* connecting */
 
     /* the answer */
     struct http_reader reader;
     bool any_byte, head_done, answer_ended;
-    uint64_t credit;          /* bytes that the client is ready for */
-    char *held;               /* part of a head */
+    uint64_t credit; /* bytes that the client is ready for */
+    char *held;      /* part of a head */
     size_t held_length;
 };
 

@@ -4,9 +4,9 @@
  *              ▲               │ └─101, or raw stream on a hijackable route─▶ RAW ─both directions ended─▶ CLOSED
  *     connect ─┘               └─ client gone, engine gone, answer malformed ─▶ CLOSED
  *
- * Reading takes at most what the client granted, so the answer of a slow client stays in the engine's socket. An answer that ends
- * early is an abort, never a short body. A connection of the pool that turns out to be dead before any byte of an answer is replaced once,
- * for a request without a body whose method may be repeated.
+ * Reading takes at most what the client granted, so the answer of a slow client stays in the engine's socket. An answer
+ * that ends early is an abort, never a short body. A connection of the pool that turns out to be dead before any byte
+ * of an answer is replaced once, for a request without a body whose method may be repeated.
  */
 #include "docker.h"
 
@@ -32,7 +32,8 @@ static void on_ready (struct watch *watch, uint32_t events);
 static void connect_again (struct timer *timer);
 static void flush (struct engine_connection *connection);
 
-/* ------------------------------------------------------------------------------------------------------------- lists */
+/* ------------------------------------------------------------------------------------------------------------- lists
+ */
 
 static void link_into (struct engine_connection **list, struct engine_connection *connection)
 {
@@ -215,8 +216,8 @@ static struct engine_connection *take_connection (struct docker *docker)
 static void finish (struct engine_connection *connection, bool leftover)
 {
     struct docker *docker = connection->docker;
-    bool reusable = connection->reader.head.keep_alive && connection->request_done && !connection->write_failed && !leftover &&
-                    connection->output.count == 0 && docker->idle_count < IDLE_CONNECTIONS_MAX;
+    bool reusable = connection->reader.head.keep_alive && connection->request_done && !connection->write_failed &&
+                    !leftover && connection->output.count == 0 && docker->idle_count < IDLE_CONNECTIONS_MAX;
     if (!reusable)
     {
         engine_close (connection);
@@ -298,8 +299,8 @@ static void queue_or_send (struct engine_connection *connection, const char *byt
     byte_queue_add (&connection->output, &frame, BYTES_HEAD);
 }
 
-/* Sends the head of the request: as the client sent it, but for what is between it and us (RFC 9110 section 7.6.1), the agent's
- * headers, and Host. */
+/* Sends the head of the request: as the client sent it, but for what is between it and us (RFC 9110 section 7.6.1), the
+ * agent's headers, and Host. */
 static void send_head (struct engine_connection *connection, const struct message_request *request)
 {
     size_t bound = http_head_bound (request->method, request->target, request->headers) + request->upgrade.len + 256;
@@ -417,11 +418,13 @@ void engine_on_credit (struct engine_connection *connection, uint64_t bytes)
         return;
     if (connection->watch.fd >= 0)
         watch_change (&connection->watch, connection->watch.events | EPOLLIN | EPOLLRDHUP);
-    else if (watch_set (connection->docker->actor, &connection->watch, connection->fd, EPOLLIN | EPOLLRDHUP, on_ready) < 0)
+    else if (watch_set (connection->docker->actor, &connection->watch, connection->fd, EPOLLIN | EPOLLRDHUP, on_ready) <
+             0)
         engine_fail (connection, 502, strerror (errno));
 }
 
-/* Stops reading until there is credit. The kernel reports a hang-up whatever one asks for, so then the watch must end. */
+/* Stops reading until there is credit. The kernel reports a hang-up whatever one asks for, so then the watch must end.
+ */
 static void pause_reading (struct engine_connection *connection, uint32_t events)
 {
     if (events & (EPOLLHUP | EPOLLERR))
@@ -446,7 +449,8 @@ static void send_end (struct engine_connection *connection)
         return;
     connection->answer_ended = true;
     if (!connection->inquiry)
-        actor_send (connection->docker->actor, connection->client, MESSAGE_end, &connection->subject, &no_trailers, NULL);
+        actor_send (connection->docker->actor, connection->client, MESSAGE_end, &connection->subject, &no_trailers,
+                    NULL);
 }
 
 static bool is_raw_type (struct headers headers)
@@ -489,7 +493,8 @@ static bool pass_head (struct engine_connection *connection)
         return true;
     struct headers headers = head->headers;
     char digits[24];
-    if (head->length_known && framing == FRAMING_NONE && headers.count < HTTP_HEADERS_MAX && (connection->is_head || head->status == 304))
+    if (head->length_known && framing == FRAMING_NONE && headers.count < HTTP_HEADERS_MAX &&
+        (connection->is_head || head->status == 304))
     {
         snprintf (digits, sizeof digits, "%llu", (unsigned long long) head->length);
         docker->table[headers.count] = (struct header){SLICE ("Content-Length"), slice_from (digits)};
@@ -673,7 +678,7 @@ static void on_engine_end (struct engine_connection *connection, const char *rea
     else
     {
         snprintf (why, sizeof why, "the engine closed the connection %s%s%s",
-                  !connection->any_byte       ? "before it answered"
+                  !connection->any_byte   ? "before it answered"
                   : connection->head_done ? "in the middle of its answer"
                                           : "in the middle of its answer's head",
                   reason ? ": " : "", reason ? reason : "");
@@ -714,7 +719,8 @@ static void on_ready (struct watch *watch, uint32_t events)
         flush (connection);
     if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP)) && connection->state != ENGINE_CLOSED && !connection->answer_ended)
         read_answer (connection, events);
-    /* The engine closed both directions of a raw stream, and its last byte was read: nothing can be sent to it any more. */
+    /* The engine closed both directions of a raw stream, and its last byte was read: nothing can be sent to it any
+     * more. */
     if ((events & (EPOLLHUP | EPOLLERR)) && connection->state == ENGINE_RAW && connection->answer_ended)
     {
         send_abort (connection, "the engine closed the stream");

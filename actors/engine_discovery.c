@@ -1,17 +1,19 @@
 /* engine_discovery.c - what the agent asks the engine for itself (contract section 2), without ever waiting for it.
  *
- *     GET /version ─▶ GET /info ─▶ GET /containers/<own host name>/json ─▶ GET /networks/<id> for each of its networks ─▶ known
+ *     GET /version ─▶ GET /info ─▶ GET /containers/<own host name>/json ─▶ GET /networks/<id> for each of its networks
+ * ─▶ known
  *
- * No version is written into these paths: engines of any age answer them. Whatever fails, the agent serves: an engine that is not
- * there is looked for again every second, an own container that is not there only means that no address is known. What was
- * learned goes to the router (versions) and to ingress (address) as one message.
+ * No version is written into these paths: engines of any age answer them. Whatever fails, the agent serves: an engine
+ * that is not there is looked for again every second, an own container that is not there only means that no address is
+ * known. What was learned goes to the router (versions) and to ingress (address) as one message.
  *
- * The watchdog answers requests with 504 when the engine has accepted them and is silent, and is silent to /_ping as well. A request alone may
- * take as long as it likes: a wait or a pull says nothing for hours.
+ * The watchdog answers requests with 504 when the engine has accepted them and is silent, and is silent to /_ping as
+ * well. A request alone may take as long as it likes: a wait or a pull says nothing for hours.
  */
 #include "docker.h"
 
 #include "ensure.h"
+#include "http/url.h"
 #include "log.h"
 #include "placement.h"
 
@@ -89,7 +91,8 @@ static void finish (struct docker *docker)
     again (docker, REFRESH_TIME);
 }
 
-/* ---------------------------------------------------------------------------------------------------------- the steps */
+/* ---------------------------------------------------------------------------------------------------------- the steps
+ */
 
 static void copy_text (char *out, size_t size, json_t *text)
 {
@@ -99,11 +102,13 @@ static void copy_text (char *out, size_t size, json_t *text)
 /* `1.41` is 1041; 0 when it is not a version. */
 static unsigned version_number (json_t *text)
 {
-    unsigned major, minor;
-    char rest;
-    if (!json_is_string (text) || sscanf (json_string_value (text), "%2u.%3u%c", &major, &minor, &rest) != 2)
+    size_t bytes = 0;
+    char prefix[16];
+    if (!json_is_string (text))
         return 0;
-    return major * 1000 + minor;
+    snprintf (prefix, sizeof prefix, "/v%s", json_string_value (text));
+    unsigned number = url_version_prefix (slice_from (prefix), &bytes);
+    return bytes == strlen (prefix) ? number : 0;
 }
 
 static void on_version (struct docker *docker, json_t *version)
@@ -114,10 +119,12 @@ static void on_version (struct docker *docker, json_t *version)
     engine_ask (docker, &docker->discovery, "/info");
 }
 
-/* The host name of a container is its id, unless it was given another one; then no address is known, and nothing else suffers. */
+/* The host name of a container is its id, unless it was given another one; then no address is known, and nothing else
+ * suffers. */
 static bool host_name_is_plain (const char *name)
 {
-    return name[0] && strspn (name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") == strlen (name);
+    return name[0] &&
+           strspn (name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") == strlen (name);
 }
 
 static void on_info (struct docker *docker, json_t *info)
@@ -151,9 +158,7 @@ static const char *first_name (json_t *networks)
 {
     const char *first = NULL, *name;
     json_t *network;
-    json_object_foreach (networks, name, network)
-        if (!first || strcmp (name, first) < 0)
-            first = name;
+    json_object_foreach (networks, name, network) if (!first || strcmp (name, first) < 0) first = name;
     return first;
 }
 
@@ -252,7 +257,8 @@ void discovery_engine_lost (struct docker *docker, const char *why)
     timer_set (docker->actor, &docker->discover_again, 0, discover);
 }
 
-/* ---------------------------------------------------------------------------------------------------------- watchdog */
+/* ---------------------------------------------------------------------------------------------------------- watchdog
+ */
 
 static void on_alive (struct docker *docker, struct inquiry *inquiry, unsigned status, struct slice text)
 {

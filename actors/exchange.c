@@ -1,8 +1,9 @@
 /* exchange.c - one request and its answer on a client's connection.
  *
- * The request goes to auth, on to the router, on to whoever answers. From then on the two ends talk directly: the first credit
- * (for a request with a body) or the answer tells ingress who the far end is. Requests of one connection are taken one after the
- * other; bytes of later ones wait, and so do bytes that follow a request whose answer may turn the connection into raw bytes.
+ * The request goes to auth, on to the router, on to whoever answers. From then on the two ends talk directly: the first
+ * credit (for a request with a body) or the answer tells ingress who the far end is. Requests of one connection are
+ * taken one after the other; bytes of later ones wait, and so do bytes that follow a request whose answer may turn the
+ * connection into raw bytes.
  */
 #include "ingress.h"
 
@@ -22,7 +23,8 @@ enum
     SMALL_HEAD_BYTES = 4096, /* a head up to this size is put together on the stack */
 };
 
-/* ---------------------------------------------------------------------------------------------------- heads of answers */
+/* ---------------------------------------------------------------------------------------------------- heads of answers
+ */
 
 /* The agent's own fields, on every answer; below /key without the protocol's (contract 3.2). */
 static void write_own_fields (struct connection *connection, struct http_writer *writer)
@@ -66,7 +68,8 @@ static void send_head (struct connection *connection, const struct message_respo
     http_write_status_line (&writer, status, response->reason);
     http_write_headers (&writer, response->headers);
     http_write_framing (&writer, exchange->response_framing, response->length);
-    if (exchange->response_framing == FRAMING_NONE && status >= 200 && status != 204 && status != 304 && !exchange->is_head)
+    if (exchange->response_framing == FRAMING_NONE && status >= 200 && status != 204 && status != 304 &&
+        !exchange->is_head)
         http_write_field (&writer, SLICE ("Content-Length"), SLICE ("0"));
     write_own_fields (connection, &writer);
     write_connection_field (connection, &writer, response->upgrade);
@@ -120,7 +123,8 @@ void exchange_refuse (struct connection *connection, unsigned status, const char
     connection_linger (connection);
 }
 
-/* -------------------------------------------------------------------------------------------------------- the request */
+/* -------------------------------------------------------------------------------------------------------- the request
+ */
 
 void exchange_begin (struct connection *connection)
 {
@@ -152,7 +156,8 @@ void exchange_begin (struct connection *connection)
     if (!credit)
     {
         ingress->counters.over_limit++;
-        exchange_refuse (connection, 503, "Too much data in flight", "the agent's limit is reached; see --payload-total");
+        exchange_refuse (connection, 503, "Too much data in flight",
+                         "the agent's limit is reached; see --payload-total");
         return;
     }
     exchange->active = true;
@@ -261,7 +266,8 @@ static void release (struct connection *connection)
     exchange->active = false;
 }
 
-/* --------------------------------------------------------------------------------------------------------- the answer */
+/* --------------------------------------------------------------------------------------------------------- the answer
+ */
 
 /* The answer comes before the body was read: is the rest worth reading, to keep the connection? */
 static void settle_unread_body (struct exchange *exchange)
@@ -394,7 +400,8 @@ void exchange_on_abort (struct connection *connection, struct message *message)
         exchange_refuse (connection, 502, "Unable to proxy the request via the Docker socket", why);
 }
 
-/* ----------------------------------------------------------------------------------------------------------- the end */
+/* ----------------------------------------------------------------------------------------------------------- the end
+ */
 
 void exchange_payload_sent (struct connection *connection, size_t bytes)
 {
@@ -454,8 +461,8 @@ void exchange_abort (struct connection *connection, const char *why)
         return;
     /* Before the far end is known, the abort follows the request's own way, so that it cannot overtake it. */
     union message_fields fields = {.abort = {.reason = slice_from (why)}};
-    actor_send (connection->ingress->actor, exchange->known ? exchange->far : ACTOR_auth, MESSAGE_abort, &exchange->subject,
-                &fields, NULL);
+    actor_send (connection->ingress->actor, exchange->known ? exchange->far : ACTOR_auth, MESSAGE_abort,
+                &exchange->subject, &fields, NULL);
     release (connection);
 }
 

@@ -1,11 +1,12 @@
-/* ingress.c - the actor at the clients' side: listens, speaks TLS and HTTP/1.1, turns requests into messages and messages into answers.
+/* ingress.c - the actor at the clients' side: listens, speaks TLS and HTTP/1.1, turns requests into messages and
+ * messages into answers.
  *
  * Owns     the listening socket, all clients' connections, the TLS key and certificate.
  * In       response, body, end, credit, abort: of a stream; from whoever answers it
  *          engine: the address to put into the certificate; listen: open or close the API; stop; inspect
  * Out      request to auth; body, end, credit, abort to the far end; stopped, report to control
- * Limits   connections (503), unfinished heads (503), payload in flight (503), head size and fields (431), times (408, close)
- * Timers   one per connection; accepting again after EMFILE; the certificate's age; the grace time of a stop
+ * Limits   connections (503), unfinished heads (503), payload in flight (503), head size and fields (431), times (408,
+ * close) Timers   one per connection; accepting again after EMFILE; the certificate's age; the grace time of a stop
  */
 #include "ingress.h"
 
@@ -28,13 +29,14 @@ enum
 {
     BACKLOG = 4096,
     ACCEPTS_A_TURN = 64,
-    ACCEPT_AGAIN_TIME = 100,                            /* ms after EMFILE, unless a connection ends first */
-    CROWD_CONNECTIONS = 256,            /* so many connections, */
-    CROWD_PAYLOAD = 4 * 1024 * 1024,    /* or so many bytes in flight, are a crowd: */
-    GIVE_BACK_TIME = 2000,              /* ms; when it has gone, memory goes back to the system */
+    ACCEPT_AGAIN_TIME = 100,         /* ms after EMFILE, unless a connection ends first */
+    CROWD_CONNECTIONS = 256,         /* so many connections, */
+    CROWD_PAYLOAD = 4 * 1024 * 1024, /* or so many bytes in flight, are a crowd: */
+    GIVE_BACK_TIME = 2000,           /* ms; when it has gone, memory goes back to the system */
 };
 
-/* ---------------------------------------------------------------------------------------------------------- listening */
+/* ---------------------------------------------------------------------------------------------------------- listening
+ */
 
 static void describe (const struct sockaddr_storage *address, char text[64])
 {
@@ -134,7 +136,8 @@ static bool open_listener (struct ingress *ingress)
     ingress->listener_fd = new_listener (configuration);
     if (ingress->listener_fd < 0)
     {
-        log_error ("ingress", "cannot listen on %s port %u: %s", configuration->host, configuration->port, strerror (errno));
+        log_error ("ingress", "cannot listen on %s port %u: %s", configuration->host, configuration->port,
+                   strerror (errno));
         return false;
     }
     ensure (watch_set (ingress->actor, &ingress->listener, ingress->listener_fd, EPOLLIN, on_listener) == 0);
@@ -154,7 +157,8 @@ static void close_listener (struct ingress *ingress)
     ingress->listening = ingress->paused = false;
 }
 
-/* ------------------------------------------------------------------------------------------------------- certificate */
+/* ------------------------------------------------------------------------------------------------------- certificate
+ */
 
 static void certify_again (struct timer *timer)
 {
@@ -175,7 +179,8 @@ static void on_engine (struct ingress *ingress, const struct message_engine *eng
     certify_again (&ingress->certify_again);
 }
 
-/* ----------------------------------------------------------------------------------------------------------- stopping */
+/* ----------------------------------------------------------------------------------------------------------- stopping
+ */
 
 static void end_if_drained (struct ingress *ingress)
 {
@@ -224,7 +229,8 @@ static void on_stop (struct ingress *ingress, uint64_t grace)
     end_if_drained (ingress);
 }
 
-/* ----------------------------------------------------------------------------------------------------------- messages */
+/* ----------------------------------------------------------------------------------------------------------- messages
+ */
 
 static void on_inspect (struct ingress *ingress, struct message *message)
 {
@@ -234,9 +240,10 @@ static void on_inspect (struct ingress *ingress, struct message *message)
         (json_int_t) ingress->unfinished_heads, "accepted", (json_int_t) ingress->counters.accepted, "requests",
         (json_int_t) ingress->counters.requests, "refused", (json_int_t) ingress->counters.refused, "aborted",
         (json_int_t) ingress->counters.aborted, "timeouts", (json_int_t) ingress->counters.timeouts, "over_limit",
-        (json_int_t) ingress->counters.over_limit, "handshake_failures", (json_int_t) ingress->counters.handshake_failures,
-        "plain_http", (json_int_t) ingress->counters.plain_http, "accept_pauses", (json_int_t) ingress->counters.paused,
-        "unknown_streams", (json_int_t) ingress->streams.unknown, "key_sha256", ingress->tls->key_hash);
+        (json_int_t) ingress->counters.over_limit, "handshake_failures",
+        (json_int_t) ingress->counters.handshake_failures, "plain_http", (json_int_t) ingress->counters.plain_http,
+        "accept_pauses", (json_int_t) ingress->counters.paused, "unknown_streams",
+        (json_int_t) ingress->streams.unknown, "key_sha256", ingress->tls->key_hash);
     actor_report (ingress->actor, message->envelope.from, state);
 }
 
@@ -321,7 +328,8 @@ static void settle (void *self)
     end_if_drained (ingress);
 }
 
-/* ------------------------------------------------------------------------------------------------------ start and stop */
+/* ------------------------------------------------------------------------------------------------------ start and stop
+ */
 
 static void stop (void **self_p)
 {

@@ -20,21 +20,21 @@ enum
 {
     UNFINISHED_HEADS_MAX = 16 * 1024 * 1024, /* bytes of unfinished heads, all connections together */
     HELD_MAX = 64 * 1024,                    /* bytes held that follow a request in progress, per connection */
-    DISCARD_MAX = 64 * 1024,                 /* a body that nobody reads is skipped up to this size; else the connection ends */
-    LINGER_TIME = 2000,                      /* ms that a closing connection waits for the client to read and close */
-    BUFFERED_CONNECTIONS = 128,              /* connections that keep TLS buffers (34 KiB) between requests */
-    SPARE_CONNECTIONS = 256,                 /* connections over the limit that are kept long enough for a 503 */
+    DISCARD_MAX = 64 * 1024,    /* a body that nobody reads is skipped up to this size; else the connection ends */
+    LINGER_TIME = 2000,         /* ms that a closing connection waits for the client to read and close */
+    BUFFERED_CONNECTIONS = 128, /* connections that keep TLS buffers (34 KiB) between requests */
+    SPARE_CONNECTIONS = 256,    /* connections over the limit that are kept long enough for a 503 */
 };
 
 enum connection_state
 {
-    CONNECTION_NEW,       /* accepted; no byte has come yet, so no TLS state exists */
+    CONNECTION_NEW, /* accepted; no byte has come yet, so no TLS state exists */
     CONNECTION_HANDSHAKE,
-    CONNECTION_HEAD,      /* waits for a request, or has part of its head */
-    CONNECTION_EXCHANGE,  /* a request is under way; its body may still come */
-    CONNECTION_RAW,       /* upgraded: raw bytes in both directions */
-    CONNECTION_LINGER,    /* all is said; what still comes is thrown away */
-    CONNECTION_CLOSED,    /* waits to be freed */
+    CONNECTION_HEAD,     /* waits for a request, or has part of its head */
+    CONNECTION_EXCHANGE, /* a request is under way; its body may still come */
+    CONNECTION_RAW,      /* upgraded: raw bytes in both directions */
+    CONNECTION_LINGER,   /* all is said; what still comes is thrown away */
+    CONNECTION_CLOSED,   /* waits to be freed */
 };
 
 /* One request and its answer. */
@@ -48,11 +48,11 @@ struct exchange
     uint64_t credit;       /* bytes of request body that the far end is ready for */
     uint64_t request_left; /* bytes of request body not yet read, when its length is known */
     bool request_done, response_started, response_done;
-    bool discard;          /* the request's body is read and thrown away */
-    bool expects;          /* the client waits for 100 Continue */
+    bool discard; /* the request's body is read and thrown away */
+    bool expects; /* the client waits for 100 Continue */
     bool is_head, old_version, keep_alive, hijackable, endless, bare_headers;
     enum framing request_framing, response_framing;
-    uint64_t begun;        /* ms */
+    uint64_t begun; /* ms */
 };
 
 struct connection
@@ -100,8 +100,8 @@ struct ingress
     size_t connection_count, buffered_count;
     struct stream_table streams;
     uint64_t last_stream;
-    struct payload_buffer buffer;     /* plaintext of the connection whose turn it is */
-    char record[TLS_RECORD_BYTES];    /* plaintext gathered for one TLS record */
+    struct payload_buffer buffer;  /* plaintext of the connection whose turn it is */
+    char record[TLS_RECORD_BYTES]; /* plaintext gathered for one TLS record */
     struct header table[HTTP_HEADERS_MAX];
     size_t unfinished_heads; /* bytes */
 

@@ -6,8 +6,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Each returns -1 on failure; key_file_error() then says why. The file is small and touched once in an agent's life, so that the
- * few milliseconds that a disk may take are spent on the caller's thread. */
+/* Each returns -1 on failure; key_file_error() then says why. The file is small and touched once in an agent's life, so
+ * that the few milliseconds that a disk may take are spent on the caller's thread. */
 
 /* Writes the DER bytes, atomically: a temporary file, synced, renamed. Mode 0600. */
 int key_file_write (const char *folder, struct slice der);

@@ -39,8 +39,8 @@ static void write_line (enum log_level level, const char *subject, const char *t
     int length;
     if (s_mode == LOG_JSON)
     {
-        json_t *object = json_pack ("{ssssssss}", "time", stamp, "level", s_levels[level].name, "subject", subject,
-                                    "message", text);
+        json_t *object =
+            json_pack ("{ssssssss}", "time", stamp, "level", s_levels[level].name, "subject", subject, "message", text);
         char *dump = object ? json_dumps (object, JSON_COMPACT) : NULL;
         length = snprintf (line, sizeof line, "%s\n", dump ? dump : "{\"message\":\"a log line that is not UTF-8\"}");
         free (dump);

@@ -29,7 +29,8 @@ static uint64_t raise_descriptors (void)
     limit.rlim_cur = limit.rlim_max;
     if (setrlimit (RLIMIT_NOFILE, &limit) < 0)
         limit.rlim_cur = before;
-    log_info ("agent", "descriptors: %llu (limit was %llu)", (unsigned long long) limit.rlim_cur, (unsigned long long) before);
+    log_info ("agent", "descriptors: %llu (limit was %llu)", (unsigned long long) limit.rlim_cur,
+              (unsigned long long) before);
     return limit.rlim_cur;
 }
 
@@ -53,8 +54,8 @@ static int run_agent (int argc, char **argv)
     static struct budget budget;
     if (options_parse (&configuration, argc, argv) < 0)
         return 1;
-    /* Buffers of 64 KiB come and go: they stay in the heap, whose top goes back to the system when a megabyte of it is free. One arena
-     * serves both threads, because one of them rarely allocates. */
+    /* Buffers of 64 KiB come and go: they stay in the heap, whose top goes back to the system when a megabyte of it is
+     * free. One arena serves both threads, because one of them rarely allocates. */
     mallopt (M_ARENA_MAX, 1);
     mallopt (M_MMAP_THRESHOLD, 1024 * 1024);
     mallopt (M_TRIM_THRESHOLD, 1024 * 1024);

@@ -47,7 +47,8 @@ enum
     FIRST_KEY = 1000, /* argp keys of the rows; above all characters */
 };
 
-/* ------------------------------------------------------------------------------------------------------------- values */
+/* ------------------------------------------------------------------------------------------------------------- values
+ */
 
 int duration_parse (const char *text, uint64_t *milliseconds)
 {
@@ -193,15 +194,17 @@ static const char *set_value (struct configuration *configuration, const struct 
 
 static int complain (const struct option_row *row, const char *where, const char *text, const char *wanted)
 {
-    fprintf (stderr, "shoal: %s%s: '%s' is not %s\n", where[0] == '-' ? "--" : "", where[0] == '-' ? row->flag : row->variable,
-             row->kind == KIND_SECRET ? "(secret)" : text, wanted);
+    fprintf (stderr, "shoal: %s%s: '%s' is not %s\n", where[0] == '-' ? "--" : "",
+             where[0] == '-' ? row->flag : row->variable, row->kind == KIND_SECRET ? "(secret)" : text, wanted);
     return -1;
 }
 
-/* -------------------------------------------------------------------------------------------------------------- flags */
+/* -------------------------------------------------------------------------------------------------------------- flags
+ */
 
 static const char s_doc[] =
-    "Makes a Docker engine answer over HTTPS, with the protocol of the Portainer agent. Without a command it is the agent, in the "
+    "Makes a Docker engine answer over HTTPS, with the protocol of the Portainer agent. Without a command it is the "
+    "agent, in the "
     "foreground, with its log on stderr.\v"
     "Commands (each has --help):\n"
     "  shoal request METHOD PATH   send a signed request to an agent, and print the answer\n"
@@ -224,7 +227,7 @@ static error_t parse_flag (int key, char *argument, struct argp_state *state)
     if (row->kind == KIND_SECRET)
     {
         /* Everybody on the machine can read the command line of a process. */
-        value = must (strdup (argument));
+        value = must (strdup (argument)); /* lives as long as the process */
         explicit_bzero (argument, strlen (argument));
     }
     const char *wanted = set_value (configuration, row, value);
@@ -233,7 +236,7 @@ static error_t parse_flag (int key, char *argument, struct argp_state *state)
         complain (row, "-", value, wanted);
         exit (1);
     }
-    return 0;
+    return 0; /* NOLINT(clang-analyzer-unix.Malloc): the configuration keeps the value */
 }
 
 static char *help_of (const struct option_row *row)
@@ -247,7 +250,7 @@ static char *help_of (const struct option_row *row)
 
 static int parse_flags (struct configuration *configuration, int argc, char **argv)
 {
-    static const char *const values[] = {"TEXT", "ADDRESS", "SOCKET", "SECRET", "PORT",  "BOOL",
+    static const char *const values[] = {"TEXT", "ADDRESS", "SOCKET", "SECRET", "PORT", "BOOL",
                                          "TIME", "BYTES",   "NUMBER", "LEVEL",  "MODE"};
     struct argp_option options[ROWS + 1] = {{0}};
     for (size_t index = 0; index < ROWS; index++)
@@ -307,7 +310,8 @@ static int read_secret (struct configuration *configuration)
     secret[length] = '\0';
     if (strlen (secret) != length || length == 0)
     {
-        fprintf (stderr, "shoal: AGENT_SECRET_FILE: %s: the secret is empty or contains a NUL\n", configuration->secret_file);
+        fprintf (stderr, "shoal: AGENT_SECRET_FILE: %s: the secret is empty or contains a NUL\n",
+                 configuration->secret_file);
         return -1;
     }
     configuration->secret = secret;
@@ -318,7 +322,8 @@ int options_parse (struct configuration *configuration, int argc, char **argv)
 {
     argp_program_version = "shoal " SHOAL_VERSION;
     argp_err_exit_status = 1;
-    if (read_environment (configuration) < 0 || parse_flags (configuration, argc, argv) < 0 || read_secret (configuration) < 0)
+    if (read_environment (configuration) < 0 || parse_flags (configuration, argc, argv) < 0 ||
+        read_secret (configuration) < 0)
         return -1;
     if (configuration->edge)
     {
@@ -351,8 +356,10 @@ const char *options_control_path (void)
 
 void options_print_reference (void)
 {
-    printf ("# Options\n\nEvery option is a flag and an environment variable; the flag wins, an empty variable is an unset one. This "
-            "page is printed by\n`shoal --help-markdown`.\n\n| flag | variable | default | what it does |\n|---|---|---|---|\n");
+    printf ("# Options\n\nEvery option is a flag and an environment variable; the flag wins, an empty variable is an "
+            "unset one. This "
+            "page is printed by\n`shoal --help-markdown`.\n\n| flag | variable | default | what it does "
+            "|\n|---|---|---|---|\n");
     for (size_t index = 0; index < ROWS; index++)
         printf ("| `--%s` | `%s` | %s%s%s | %s |\n", s_rows[index].flag, s_rows[index].variable,
                 s_rows[index].standard[0] ? "`" : "", s_rows[index].standard, s_rows[index].standard[0] ? "`" : "",

@@ -5,12 +5,13 @@
 
 #include <stddef.h>
 
-/* Fills the configuration: standard values, then the environment, then flags; reads the secret's file. A secret given as a flag is wiped from
- * argv. Returns 0; on a bad value prints one clear line on stderr and returns -1. --help and --version print and exit(0). The
- * texts in the configuration live as long as the process. */
+/* Fills the configuration: standard values, then the environment, then flags; reads the secret's file. A secret given
+ * as a flag is wiped from argv. Returns 0; on a bad value prints one clear line on stderr and returns -1. --help and
+ * --version print and exit(0). The texts in the configuration live as long as the process. */
 int options_parse (struct configuration *configuration, int argc, char **argv);
 
-/* The value of one option as the agent would see it without flags, for commands that talk to it: the control socket's path. */
+/* The value of one option as the agent would see it without flags, for commands that talk to it: the control socket's
+ * path. */
 const char *options_control_path (void);
 
 /* Prints docs/options.md. */

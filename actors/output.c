@@ -1,8 +1,9 @@
 /* output.c - bytes to a client: a queue of heads and payloads, gathered into TLS records of 16 KiB.
  *
- * Nothing is written when a piece arrives. The connection is marked, and when the reactor's own mailbox is empty its whole queue is
- * encrypted and sent with one system call: an answer that came as three messages costs one write. A piece that arrives alone is
- * written at the end of the same turn; corking never waits for time. Payloads stay where they are until they are encrypted.
+ * Nothing is written when a piece arrives. The connection is marked, and when the reactor's own mailbox is empty its
+ * whole queue is encrypted and sent with one system call: an answer that came as three messages costs one write. A
+ * piece that arrives alone is written at the end of the same turn; corking never waits for time. Payloads stay where
+ * they are until they are encrypted.
  */
 #include "ingress.h"
 
@@ -32,7 +33,8 @@ bool output_is_empty (const struct connection *connection)
     return connection->output.count == 0 && !connection->tls.unsent;
 }
 
-/* Takes up to one record's worth of plaintext from the queue, and encrypts it. A run that fills a record alone is not copied. */
+/* Takes up to one record's worth of plaintext from the queue, and encrypts it. A run that fills a record alone is not
+ * copied. */
 static enum tls_result write_record (struct connection *connection, size_t *payload)
 {
     struct byte_queue *queue = &connection->output;

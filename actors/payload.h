@@ -19,6 +19,6 @@ struct payload_buffer
 void payload_buffer_init (struct payload_buffer *buffer);
 void payload_buffer_free (struct payload_buffer *buffer);
 
-/* Makes a payload of bytes that lie in the buffer: hands the buffer over when they are many, copies them when they are few. The caller
- * may read the old bytes until it returns to the reactor's loop, and must not write to them. */
+/* Makes a payload of bytes that lie in the buffer: hands the buffer over when they are many, copies them when they are
+ * few. The caller may read the old bytes until it returns to the reactor's loop, and must not write to them. */
 void payload_from_buffer (zmq_msg_t *payload, struct payload_buffer *buffer, char *at, size_t length);

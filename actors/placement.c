@@ -1,7 +1,8 @@
 /* placement.c - see placement.h.
  *
- * A message within a reactor costs a third of a microsecond, one that wakes another thread some 25: so one reactor carries the whole
- * request path. It can serve more requests than an engine can answer. What may take its time lives elsewhere.
+ * A message within a reactor costs a third of a microsecond, one that wakes another thread some 25: so one reactor
+ * carries the whole request path. It can serve more requests than an engine can answer. What may take its time lives
+ * elsewhere.
  */
 #include "placement.h"
 
@@ -52,8 +53,8 @@ void answer (struct actor *actor, enum actor_id to, const struct subject *subjec
     actor_send (actor, to, MESSAGE_end, subject, &end, NULL);
 }
 
-void answer_error (struct actor *actor, enum actor_id to, const struct subject *subject, unsigned status, const char *message,
-                   const char *details)
+void answer_error (struct actor *actor, enum actor_id to, const struct subject *subject, unsigned status,
+                   const char *message, const char *details)
 {
     json_t *object = json_object ();
     if (message && message[0])

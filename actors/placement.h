@@ -19,5 +19,5 @@ void answer (struct actor *actor, enum actor_id to, const struct subject *subjec
              struct slice body, const char *allow);
 
 /* The contract's JSON error (3.3): `message` and `details`, an empty one left out. */
-void answer_error (struct actor *actor, enum actor_id to, const struct subject *subject, unsigned status, const char *message,
-                   const char *details);
+void answer_error (struct actor *actor, enum actor_id to, const struct subject *subject, unsigned status,
+                   const char *message, const char *details);

@@ -8,8 +8,8 @@
  *
  * They must be two sockets: a receive may swallow the wake-up that belonged to another sender's message.
  *
- * A turn: wait for events, let their owners act, fire due timers, drain the mailboxes (bounded), let actors settle when the own
- * mailbox is empty, free what was deferred.
+ * A turn: wait for events, let their owners act, fire due timers, drain the mailboxes (bounded), let actors settle when
+ * the own mailbox is empty, free what was deferred.
  */
 #include "reactor.h"
 
@@ -39,7 +39,8 @@ static uint64_t clock_ns (void)
     return (uint64_t) now.tv_sec * 1000000000u + (uint64_t) now.tv_nsec;
 }
 
-/* ------------------------------------------------------------------------------------------------------ messages out */
+/* ------------------------------------------------------------------------------------------------------ messages out
+ */
 
 static void close_frames (zmq_msg_t *frames, int count)
 {
@@ -47,8 +48,8 @@ static void close_frames (zmq_msg_t *frames, int count)
         zmq_msg_close (&frames[index]);
 }
 
-/* Takes the frames. The release here and the acquire in receive() order the sender's writes to the frames before the receiver's
- * reads for ThreadSanitizer, which cannot see into the distribution's libzmq. */
+/* Takes the frames. The release here and the acquire in receive() order the sender's writes to the frames before the
+ * receiver's reads for ThreadSanitizer, which cannot see into the distribution's libzmq. */
 static int frames_send (void *socket, atomic_uint *handover, zmq_msg_t *frames, int count)
 {
     if (handover)
@@ -183,7 +184,8 @@ void payload_copy (zmq_msg_t *payload, const void *bytes, size_t length)
         memcpy (zmq_msg_data (payload), bytes, length);
 }
 
-/* ------------------------------------------------------------------------------------------------------- messages in */
+/* ------------------------------------------------------------------------------------------------------- messages in
+ */
 
 int frames_receive (void *socket, zmq_msg_t frames[3], int *count)
 {
@@ -288,7 +290,8 @@ static void settle (struct reactor *reactor)
             reactor->actors[id].actor_class->settle (reactor->actors[id].self);
 }
 
-/* Drains the own mailbox, and lets actors settle, which may send again; bounded, so that descriptors are not starved. */
+/* Drains the own mailbox, and lets actors settle, which may send again; bounded, so that descriptors are not starved.
+ */
 static void drain_self (struct reactor *reactor)
 {
     size_t handled = 0;
@@ -338,7 +341,8 @@ static void fire_timers (struct reactor *reactor)
     uint64_t now = reactor->now_ns / 1000000;
     /* One turn fires each timer at most once: those that are set again with 0 ms have a later order. */
     uint64_t order = reactor->timers.order;
-    for (struct timer *timer; (timer = timer_heap_first (&reactor->timers)) && timer->at <= now && timer->order < order;)
+    for (struct timer *timer;
+         (timer = timer_heap_first (&reactor->timers)) && timer->at <= now && timer->order < order;)
     {
         timer_heap_remove (&reactor->timers, timer);
         timer->fire (timer);
@@ -464,7 +468,8 @@ void timer_clear (struct timer *timer)
         timer_heap_remove (&timer->actor->reactor->timers, timer);
 }
 
-/* ----------------------------------------------------------------------------------------------------- life and death */
+/* ----------------------------------------------------------------------------------------------------- life and death
+ */
 
 static void *new_socket (struct runtime *runtime, int type, const char *endpoint, bool bind)
 {
@@ -519,7 +524,8 @@ void reactor_connect (struct reactor *reactor)
     reactor->tap_push = new_socket (runtime, ZMQ_PUSH, TAP_ENDPOINT, false);
 }
 
-bool reactor_start_actors (struct reactor *reactor, const struct placement *table, size_t rows, const void *configuration)
+bool reactor_start_actors (struct reactor *reactor, const struct placement *table, size_t rows,
+                           const void *configuration)
 {
     for (size_t row = 0; row < rows; row++)
     {

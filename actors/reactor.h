@@ -34,11 +34,11 @@ struct reactor
     void *remote_push[REACTORS_MAX];
     void *tap_push;
 
-    size_t pending;     /* messages in the self mailbox */
-    bool visit_remote;  /* the remote mailbox was left before it was empty */
-    uint64_t now_ns;    /* CLOCK_MONOTONIC at the begin of the turn */
+    size_t pending;    /* messages in the self mailbox */
+    bool visit_remote; /* the remote mailbox was left before it was empty */
+    uint64_t now_ns;   /* CLOCK_MONOTONIC at the begin of the turn */
     uint64_t sequence;
-    uint64_t random;    /* state of the generator */
+    uint64_t random; /* state of the generator */
     struct timer_heap timers;
     struct deferred *deferred;
     size_t deferred_count, deferred_capacity;
@@ -63,7 +63,8 @@ struct runtime
 
 struct reactor *reactor_new (struct runtime *runtime, unsigned number);
 void reactor_connect (struct reactor *reactor);
-bool reactor_start_actors (struct reactor *reactor, const struct placement *table, size_t rows, const void *configuration);
+bool reactor_start_actors (struct reactor *reactor, const struct placement *table, size_t rows,
+                           const void *configuration);
 void reactor_run (struct reactor *reactor);
 void reactor_stop_actors (struct reactor *reactor);
 void reactor_destroy (struct reactor **reactor);

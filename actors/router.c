@@ -3,8 +3,9 @@
  * In       request, from auth; abort, which takes the request's way; engine, from docker; inspect
  * Out      request to docker; answers of its own to ingress
  *
- * On one node every Docker request is local and the agent's target headers mean nothing. A version prefix stays when the engine speaks
- * that version and is dropped otherwise, because servers ask with whatever version they were built for (contract 6.3).
+ * On one node every Docker request is local and the agent's target headers mean nothing. A version prefix stays when
+ * the engine speaks that version and is dropped otherwise, because servers ask with whatever version they were built
+ * for (contract 6.3).
  */
 #include "configuration.h"
 #include "ensure.h"
@@ -28,7 +29,8 @@ struct router
 static void to_docker (struct router *router, struct message *message, const struct route_decision *decision)
 {
     router->counters.docker++;
-    bool spoken = router->api_maximum && decision->version >= router->api_minimum && decision->version <= router->api_maximum;
+    bool spoken =
+        router->api_maximum && decision->version >= router->api_minimum && decision->version <= router->api_maximum;
     if (!decision->version || spoken)
     {
         actor_forward (router->actor, ACTOR_docker, message);
@@ -72,7 +74,8 @@ static void on_request (struct router *router, struct message *message)
                           "Agent management is disabled");
         break;
     case ROUTE_NOT_FOUND:
-        answer (actor, client, &subject, 404, SLICE ("text/plain; charset=utf-8"), SLICE ("404 page not found\n"), NULL);
+        answer (actor, client, &subject, 404, SLICE ("text/plain; charset=utf-8"), SLICE ("404 page not found\n"),
+                NULL);
         break;
     case ROUTE_METHOD_NOT_ALLOWED:
         answer (actor, client, &subject, 405, SLICE (""), SLICE (""), decision.allow);
@@ -111,8 +114,9 @@ static void on_message (void *self, struct message *message)
     case MESSAGE_inspect:
         actor_report (router->actor, message->envelope.from,
                       json_pack ("{sI sI sI sI}", "docker", (json_int_t) router->counters.docker, "agent",
-                                 (json_int_t) router->counters.agent, "not_implemented", (json_int_t) router->counters.refused,
-                                 "versions_dropped", (json_int_t) router->counters.versions_dropped));
+                                 (json_int_t) router->counters.agent, "not_implemented",
+                                 (json_int_t) router->counters.refused, "versions_dropped",
+                                 (json_int_t) router->counters.versions_dropped));
         break;
     default:
         log_error ("router", "does not know what to do with %s", message_type_name (message->envelope.type));

@@ -1,6 +1,7 @@
 /* runtime.c - the reactors of a process: making them, their threads, stopping, and the switch that taps turn.
  *
- * Starting is a handshake: runtime_new() returns only when every actor has started, or when one failed and all was taken down.
+ * Starting is a handshake: runtime_new() returns only when every actor has started, or when one failed and all was
+ * taken down.
  */
 #include "reactor.h"
 
@@ -33,7 +34,8 @@ static void *run_thread (void *argument)
     return NULL;
 }
 
-static bool start_thread (struct reactor *reactor, const struct placement *table, size_t rows, const void *configuration)
+static bool start_thread (struct reactor *reactor, const struct placement *table, size_t rows,
+                          const void *configuration)
 {
     sem_t done;
     sem_init (&done, 0, 0);
@@ -44,7 +46,7 @@ static bool start_thread (struct reactor *reactor, const struct placement *table
     pthread_sigmask (SIG_SETMASK, &all, &before);
     pthread_attr_t attributes;
     pthread_attr_init (&attributes);
-    pthread_attr_setstacksize (&attributes, 1024 * 1024); /* bytes; only touched pages cost memory */
+    pthread_attr_setstacksize (&attributes, (size_t) 1024 * 1024); /* bytes; only touched pages cost memory */
     reactor->has_thread = pthread_create (&reactor->thread, &attributes, run_thread, &start) == 0;
     pthread_attr_destroy (&attributes);
     pthread_sigmask (SIG_SETMASK, &before, NULL);

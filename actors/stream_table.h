@@ -10,9 +10,9 @@ struct stream_table
     {
         uint64_t id;
         void *object;
-    } *slots;         /* open addressing, linear probing; id 0 is free */
+    } * slots;              /* open addressing, linear probing; id 0 is free */
     size_t count, capacity; /* capacity is a power of two */
-    uint64_t unknown; /* look-ups that found nothing: messages for streams that are over */
+    uint64_t unknown;       /* look-ups that found nothing: messages for streams that are over */
 };
 
 void stream_table_put (struct stream_table *table, uint64_t id, void *object);

@@ -2,8 +2,8 @@
  *
  * Owns     the watchers' connections; the endpoint to which reactors mirror messages while somebody watches
  * In       watch, from control; inspect
- * Limits   WATCHERS_MAX; WATCHER_BYTES of lines not yet read by a watcher, and then it loses messages and is told how many; what the
- *          runtime holds for us (it drops and counts). The agent never waits for a watcher.
+ * Limits   WATCHERS_MAX; WATCHER_BYTES of lines not yet read by a watcher, and then it loses messages and is told how
+ * many; what the runtime holds for us (it drops and counts). The agent never waits for a watcher.
  *
  * Lines are made here, so secrets are redacted before they leave the process (messages/redact.c).
  */
@@ -24,6 +24,7 @@ enum
     MESSAGES_A_VISIT = 512,
     LINE_BYTES = 8 * 1024,
     PAYLOAD_SHOWN_MAX = 4096,
+    PAYLOAD_TEXT_MAX = 4 * PAYLOAD_SHOWN_MAX + 8, /* each byte may need four characters */
 };
 
 struct watcher
@@ -34,8 +35,8 @@ struct watcher
     bool actors[ACTOR_COUNT], types[MESSAGE_COUNT]; /* those wanted */
     char trace[2 * TRACE_BYTES + 1];                /* begin of the wanted id, hexadecimal; empty: all */
     bool json;
-    size_t payload;        /* bytes of payloads shown */
-    char *lines;           /* WATCHER_BYTES */
+    size_t payload; /* bytes of payloads shown */
+    char *lines;    /* WATCHER_BYTES */
     size_t length;
     uint64_t lost, missed; /* not fitting, not told yet; the runtime's count when it was last told */
     uint64_t first;        /* ns, time of the first message shown */
@@ -54,7 +55,8 @@ struct tap
     uint64_t shown, lost;
 };
 
-/* ----------------------------------------------------------------------------------------------------------- watchers */
+/* ----------------------------------------------------------------------------------------------------------- watchers
+ */
 
 static void free_watcher (void *object)
 {
@@ -139,12 +141,14 @@ static void on_watcher (struct watch *watch, uint32_t events)
     char unused[256];
     if (events & EPOLLOUT)
         flush (watcher);
-    ssize_t length = events & (EPOLLIN | EPOLLHUP | EPOLLERR) ? recv (watch->fd, unused, sizeof unused, MSG_DONTWAIT) : 1;
+    ssize_t length =
+        events & (EPOLLIN | EPOLLHUP | EPOLLERR) ? recv (watch->fd, unused, sizeof unused, MSG_DONTWAIT) : 1;
     if (length == 0 || (length < 0 && errno != EAGAIN) || watcher->closed)
         end_watcher (watcher);
 }
 
-/* ------------------------------------------------------------------------------------------------------------- filters */
+/* ------------------------------------------------------------------------------------------------------------- filters
+ */
 
 /* Names of a JSON array into flags; an absent array wants all. False when a name is not in the catalog. */
 static bool want (json_t *names, bool *flags, size_t count, unsigned (*find) (struct slice name))
@@ -180,8 +184,8 @@ static bool read_filter (struct watcher *watcher, struct slice text)
     json_t *actors = NULL, *types = NULL;
     int payload = 0;
     bool good = filter &&
-                json_unpack (filter, "{s?o s?o s?s s?s s?i}", "actors", &actors, "types", &types, "trace", &trace, "format",
-                             &format, "payload", &payload) == 0 &&
+                json_unpack (filter, "{s?o s?o s?s s?s s?i}", "actors", &actors, "types", &types, "trace", &trace,
+                             "format", &format, "payload", &payload) == 0 &&
                 want (actors, watcher->actors, ACTOR_COUNT, find_actor) &&
                 want (types, watcher->types, MESSAGE_COUNT, find_type) && strlen (trace) < sizeof watcher->trace;
     if (good)
@@ -227,7 +231,8 @@ static void on_watch (struct tap *tap, const struct message_watch *request)
     flush (watcher);
 }
 
-/* ------------------------------------------------------------------------------------------------------------ messages */
+/* ------------------------------------------------------------------------------------------------------------ messages
+ */
 
 struct mirrored
 {
@@ -258,7 +263,7 @@ static bool decode (struct tap *tap, zmq_msg_t *frames, int count, struct mirror
     if (count > 1 + body)
         message->payload = slice_of (zmq_msg_data (&frames[1 + body]), zmq_msg_size (&frames[1 + body]));
     trace_to_hex (message->envelope.trace, message->trace);
-    message->trace[2 * TRACE_BYTES] = '\0';
+    message->trace[sizeof message->trace - 1] = '\0';
     return true;
 }
 
@@ -289,7 +294,8 @@ static size_t text_line (struct watcher *watcher, struct mirrored *message, char
                          message_type_name (envelope->type));
     size_t length = (size_t) used;
     if (message_has_payload (envelope->type))
-        length += (size_t) snprintf (line + length, size - length, "<%llu bytes> ", (unsigned long long) message->payload_length);
+        length += (size_t) snprintf (line + length, size - length, "<%llu bytes> ",
+                                     (unsigned long long) message->payload_length);
     if (message_has_body (envelope->type))
         length += message_text (envelope->type, &message->fields, line + length, size - length - 2);
     if (watcher->payload && message->payload.len)
@@ -310,9 +316,9 @@ static size_t text_line (struct watcher *watcher, struct mirrored *message, char
 static size_t json_line (struct watcher *watcher, struct mirrored *message, char *line, size_t size)
 {
     const struct envelope *envelope = &message->envelope;
-    json_t *object = json_pack ("{sI ss sI sI ss ss ss}", "time", (json_int_t) envelope->time, "trace", message->trace, "stream",
-                                (json_int_t) envelope->stream, "sequence", (json_int_t) envelope->sequence, "from",
-                                actor_name (envelope->from), "to", actor_name (envelope->to), "type",
+    json_t *object = json_pack ("{sI ss sI sI ss ss ss}", "time", (json_int_t) envelope->time, "trace", message->trace,
+                                "stream", (json_int_t) envelope->stream, "sequence", (json_int_t) envelope->sequence,
+                                "from", actor_name (envelope->from), "to", actor_name (envelope->to), "type",
                                 message_type_name (envelope->type));
     if (message_has_body (envelope->type))
     {
@@ -324,7 +330,7 @@ static size_t json_line (struct watcher *watcher, struct mirrored *message, char
         json_object_set_new (object, "payload_bytes", json_integer ((json_int_t) message->payload_length));
     if (watcher->payload && message->payload.len)
     {
-        char shown[4 * PAYLOAD_SHOWN_MAX + 8];
+        char shown[PAYLOAD_TEXT_MAX];
         struct slice bytes = message->payload;
         if (bytes.len > watcher->payload)
             bytes.len = watcher->payload;
@@ -346,11 +352,12 @@ static size_t json_line (struct watcher *watcher, struct mirrored *message, char
 
 static void show (struct tap *tap, struct mirrored *message)
 {
-    char line[4 * PAYLOAD_SHOWN_MAX + LINE_BYTES];
+    char line[PAYLOAD_TEXT_MAX + LINE_BYTES];
     for (struct watcher *watcher = tap->watchers; watcher; watcher = watcher->next)
     {
         const struct envelope *envelope = &message->envelope;
-        bool wanted = (watcher->actors[envelope->from] || watcher->actors[envelope->to]) && watcher->types[envelope->type] &&
+        bool wanted = (watcher->actors[envelope->from] || watcher->actors[envelope->to]) &&
+                      watcher->types[envelope->type] &&
                       strncmp (message->trace, watcher->trace, strlen (watcher->trace)) == 0;
         if (!wanted || watcher->closed)
             continue;
@@ -417,8 +424,8 @@ static void on_message (void *self, struct message *message)
         break;
     case MESSAGE_inspect:
         actor_report (tap->actor, message->envelope.from,
-                      json_pack ("{sI sI sI}", "watchers", (json_int_t) tap->count, "shown", (json_int_t) tap->shown, "lost",
-                                 (json_int_t) (tap->lost + runtime_tap_lost (actor_runtime (tap->actor)))));
+                      json_pack ("{sI sI sI}", "watchers", (json_int_t) tap->count, "shown", (json_int_t) tap->shown,
+                                 "lost", (json_int_t) tap->lost + (json_int_t) runtime_tap_lost (actor_runtime (tap->actor))));
         break;
     default:
         log_error ("tap", "does not know what to do with %s", message_type_name (message->envelope.type));

@@ -123,8 +123,8 @@ int tls_server_certify (struct tls_server *server, const char *address)
 }
 
 /* ALPN http/1.1 only; who offers other protocols alone is told so (RFC 7301 section 3.2). */
-static int select_protocol (SSL *ssl, const unsigned char **out, unsigned char *out_length, const unsigned char *offered,
-                            unsigned offered_length, void *argument)
+static int select_protocol (SSL *ssl, const unsigned char **out, unsigned char *out_length,
+                            const unsigned char *offered, unsigned offered_length, void *argument)
 {
     (void) ssl, (void) argument;
     static const unsigned char ours[] = "\x08http/1.1";
@@ -304,9 +304,10 @@ static ssize_t send_some (struct tls *tls, const char *bytes, size_t length)
 
 static void keep_unsent (struct tls *tls, const char *bytes, size_t length)
 {
+    ensure (length > 0);
     size_t left = tls->unsent_length - tls->unsent_at;
     char *kept = must (malloc (left + length));
-    if (left)
+    if (tls->unsent)
         memcpy (kept, tls->unsent + tls->unsent_at, left);
     memcpy (kept + left, bytes, length);
     free (tls->unsent);

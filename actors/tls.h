@@ -1,9 +1,9 @@
 /* tls.h - TLS for ingress: the certificate, and connections that encrypt into one buffer shared by all of them.
  *
- * OpenSSL reads through a BIO of ours straight from the socket, and writes into a ciphertext buffer that the whole reactor shares:
- * many records leave in one system call. OpenSSL's own buffers, some 17 KiB for each direction, are given back when the caller
- * says that a connection rests. So the buffer never holds bytes of two
- * connections, every call that may have produced ciphertext is followed by tls_flush() before another connection's turn.
+ * OpenSSL reads through a BIO of ours straight from the socket, and writes into a ciphertext buffer that the whole
+ * reactor shares: many records leave in one system call. OpenSSL's own buffers, some 17 KiB for each direction, are
+ * given back when the caller says that a connection rests. So the buffer never holds bytes of two connections, every
+ * call that may have produced ciphertext is followed by tls_flush() before another connection's turn.
  */
 #pragma once
 
@@ -16,10 +16,10 @@
 
 enum
 {
-    TLS_RECORD_BYTES = 16 * 1024,        /* most plaintext in one record (RFC 8446 section 5.1) */
-    TLS_OUTPUT_BYTES = 5 * 17 * 1024,    /* the shared buffer; flushed when less than one record's room is left */
-    TLS_TICKET_SECONDS = 24 * 60 * 60,   /* a session can be resumed for a day at most */
-    TLS_CERTIFICATE_DAYS = 365,          /* re-issued after half of it */
+    TLS_RECORD_BYTES = 16 * 1024,      /* most plaintext in one record (RFC 8446 section 5.1) */
+    TLS_OUTPUT_BYTES = 5 * 17 * 1024,  /* the shared buffer; flushed when less than one record's room is left */
+    TLS_TICKET_SECONDS = 24 * 60 * 60, /* a session can be resumed for a day at most */
+    TLS_CERTIFICATE_DAYS = 365,        /* re-issued after half of it */
 };
 
 /* ---- what all connections of a listener share */
@@ -29,7 +29,7 @@ struct tls_server
     SSL_CTX *context;
     EVP_PKEY *key; /* ECDSA P-256, made once */
     BIO_METHOD *method;
-    char *output;  /* ciphertext on its way to one connection */
+    char *output; /* ciphertext on its way to one connection */
     size_t output_length;
     char key_hash[65]; /* SHA-256 of the public key (DER), hexadecimal */
 };
@@ -38,7 +38,8 @@ struct tls_server
 struct tls_server *tls_server_new (void);
 void tls_server_destroy (struct tls_server **server);
 
-/* Issues the certificate anew with the same key, for localhost and, when not empty, this IP address. Returns 0, or -1. */
+/* Issues the certificate anew with the same key, for localhost and, when not empty, this IP address. Returns 0, or -1.
+ */
 int tls_server_certify (struct tls_server *server, const char *address);
 
 /* ---- one connection */
@@ -81,7 +82,8 @@ bool tls_has_pending (const struct tls *tls);
 enum tls_result tls_write (struct tls *tls, const char *bytes, size_t length);
 bool tls_room (const struct tls *tls);
 
-/* Gives OpenSSL's buffers back; they are made anew when they are needed, which costs a busy connection a few per cent. */
+/* Gives OpenSSL's buffers back; they are made anew when they are needed, which costs a busy connection a few per cent.
+ */
 void tls_rest (struct tls *tls);
 
 /* Has one read of the socket bring up to four records, for a large body, or one again. */

@@ -1,8 +1,8 @@
 /* window.h - flow control: how many bytes a receiver lets its sender have under way, out of a total for the process.
  *
- * A window is reserved from the budget before its credit is granted, so that all payload in flight stays within the total
- * whatever clients and engine do. Windows begin small, grow while a stream uses them, and grow less when the budget runs low;
- * when not even the smallest fits, the stream is refused (503).
+ * A window is reserved from the budget before its credit is granted, so that all payload in flight stays within the
+ * total whatever clients and engine do. Windows begin small, grow while a stream uses them, and grow less when the
+ * budget runs low; when not even the smallest fits, the stream is refused (503).
  *
  *     budget used      a stream begins with     and grows to
  *     up to 1/2        16 KiB                   256 KiB
@@ -42,7 +42,8 @@ struct window
 /* Opens a window and returns the credit to grant with it, 0 when the budget has no room. */
 uint32_t window_open (struct window *window, struct budget *budget);
 
-/* Notes that so many received bytes have left, and returns the credit to grant now; 0 when it is not worth a message yet. */
+/* Notes that so many received bytes have left, and returns the credit to grant now; 0 when it is not worth a message
+ * yet. */
 uint32_t window_consume (struct window *window, size_t bytes);
 
 /* Returns all that is reserved. Idempotent. */

@@ -1,7 +1,7 @@
 /* route.h - which part of the agent answers a request: the contract's tables (sections 5 and 6) as data.
  *
- * A decision looks at method and target only, before authentication, so that auth (may this pass unsigned?) and the router (who
- * answers?) cannot come to different views: both ask here.
+ * A decision looks at method and target only, before authentication, so that auth (may this pass unsigned?) and the
+ * router (who answers?) cannot come to different views: both ask here.
  */
 #pragma once
 
@@ -11,7 +11,7 @@
 
 enum route
 {
-    ROUTE_DOCKER,            /* everything that is no agent route */
+    ROUTE_DOCKER, /* everything that is no agent route */
     ROUTE_PING,
     ROUTE_KEY,
     ROUTE_AGENTS,
@@ -35,12 +35,12 @@ struct route_decision
 /* Decides about a request; target is origin-form and clean. */
 struct route_decision route_decide (struct slice method, struct slice target);
 
-/* Whether the answer to such a Docker request may turn the connection into raw bytes, also without an Upgrade header: attach, exec
- * start, and BuildKit's /session and /grpc. */
+/* Whether the answer to such a Docker request may turn the connection into raw bytes, also without an Upgrade header:
+ * attach, exec start, and BuildKit's /session and /grpc. */
 bool route_is_hijackable (struct slice method, struct slice target);
 
-/* Whether the answer has no end of its own: events, followed logs, stats. Only such a stream may be ended in order while it is
- * running; any other would look complete when it is not. */
+/* Whether the answer has no end of its own: events, followed logs, stats. Only such a stream may be ended in order
+ * while it is running; any other would look complete when it is not. */
 bool route_is_endless (struct slice target);
 
 /* Whether the path begins with /key: no Portainer-Agent headers there (contract 3.2). */

@@ -1,11 +1,13 @@
-/* actor_harness.h - one real actor, alone: its neighbours are probes, which record what they are sent and say what the test tells them.
+/* actor_harness.h - one real actor, alone: its neighbours are probes, which record what they are sent and say what the
+ * test tells them.
  *
- * All actors of the catalog live on one reactor, on the test's own thread: those named to harness_new() are the real ones, the
- * others are probes. The reactor runs only within harness_until() and what builds on it, until a condition of the test holds; no
- * test sleeps and none races. Descriptors at the actor's natural edge (an engine's socket, a TLS client) are the test's own,
- * non-blocking, and looked at by such conditions.
+ * All actors of the catalog live on one reactor, on the test's own thread: those named to harness_new() are the real
+ * ones, the others are probes. The reactor runs only within harness_until() and what builds on it, until a condition of
+ * the test holds; no test sleeps and none races. Descriptors at the actor's natural edge (an engine's socket, a TLS
+ * client) are the test's own, non-blocking, and looked at by such conditions.
  *
- * A barrier is a question that an actor answers with a report: what was ready before it has been dealt with when the answer comes.
+ * A barrier is a question that an actor answers with a report: what was ready before it has been dealt with when the
+ * answer comes.
  */
 #pragma once
 
@@ -17,6 +19,7 @@
 #include <cmocka.h>
 
 #include "actors/configuration.h"
+#include "actors/ensure.h"
 #include "actors/placement.h"
 #include "actors/reactor.h"
 
@@ -25,8 +28,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -71,7 +74,8 @@ struct harness
 /* The harness of the test that runs: probes are started without being told whose they are. */
 static struct harness *s_harness;
 
-/* ------------------------------------------------------------------------------------------------------------ probes */
+/* ------------------------------------------------------------------------------------------------------------ probes
+ */
 
 static inline void *probe_start (struct actor *actor, const void *configuration)
 {
@@ -102,7 +106,8 @@ static inline void probe_message (void *self, struct message *message)
     seen->store = must (calloc (MESSAGE_HEADERS_MAX, sizeof *seen->store));
     struct message_error error;
     if (message_has_body (message->envelope.type))
-        ensure (message_decode (message->envelope.type, slice_of (seen->body, length), &seen->fields, seen->store, &error) == 0);
+        ensure (message_decode (message->envelope.type, slice_of (seen->body, length), &seen->fields, seen->store,
+                                &error) == 0);
     if (harness->seen_count == harness->seen_capacity)
     {
         harness->seen_capacity = harness->seen_capacity ? harness->seen_capacity * 2 : 64;
@@ -123,7 +128,8 @@ static inline const struct actor_class *probe_class (enum actor_id id)
     return &classes[id];
 }
 
-/* ----------------------------------------------------------------------------------------------------- life and death */
+/* ----------------------------------------------------------------------------------------------------- life and death
+ */
 
 /* Makes the configuration and the folder, without starting anything: the test may change the configuration. */
 static inline struct harness *harness_prepare (void)
@@ -221,7 +227,8 @@ static inline void harness_destroy (struct harness *harness)
     harness_teardown (NULL);
 }
 
-/* ----------------------------------------------------------------------------------------------------------- running */
+/* ----------------------------------------------------------------------------------------------------------- running
+ */
 
 static inline void harness_tick (struct timer *timer)
 {
@@ -234,7 +241,8 @@ static inline void harness_tick (struct timer *timer)
 }
 
 /* Runs the reactor until the condition holds. Returns false when it never did. */
-static inline bool harness_try (struct harness *harness, bool (*condition) (struct harness *harness, void *data), void *data)
+static inline bool harness_try (struct harness *harness, bool (*condition) (struct harness *harness, void *data),
+                                void *data)
 {
     harness->condition = condition;
     harness->condition_data = data;
@@ -249,13 +257,15 @@ static inline bool harness_try (struct harness *harness, bool (*condition) (stru
     return harness->reached;
 }
 
-static inline void harness_until (struct harness *harness, bool (*condition) (struct harness *harness, void *data), void *data)
+static inline void harness_until (struct harness *harness, bool (*condition) (struct harness *harness, void *data),
+                                  void *data)
 {
     if (!harness_try (harness, condition, data))
         fail_msg ("what was waited for did not happen in %d s", HARNESS_PATIENCE);
 }
 
-/* ---------------------------------------------------------------------------------------------------------- messages */
+/* ---------------------------------------------------------------------------------------------------------- messages
+ */
 
 /* Says something in the place of a neighbour. */
 static inline void probe_send (struct harness *harness, enum actor_id from, enum actor_id to, enum message_type type,
@@ -268,7 +278,8 @@ static inline void probe_send (struct harness *harness, enum actor_id from, enum
     actor_send (harness->probes[from], to, type, &subject, fields, message_has_payload (type) ? &frame : NULL);
 }
 
-static inline void probe_body (struct harness *harness, enum actor_id from, enum actor_id to, uint64_t stream, struct slice bytes)
+static inline void probe_body (struct harness *harness, enum actor_id from, enum actor_id to, uint64_t stream,
+                               struct slice bytes)
 {
     probe_send (harness, from, to, MESSAGE_body, stream, NULL, bytes);
 }
@@ -279,7 +290,8 @@ static inline void probe_end (struct harness *harness, enum actor_id from, enum 
     probe_send (harness, from, to, MESSAGE_end, stream, &fields, SLICE (""));
 }
 
-static inline void probe_credit (struct harness *harness, enum actor_id from, enum actor_id to, uint64_t stream, uint64_t bytes)
+static inline void probe_credit (struct harness *harness, enum actor_id from, enum actor_id to, uint64_t stream,
+                                 uint64_t bytes)
 {
     union message_fields fields = {.credit = {.bytes = bytes}};
     probe_send (harness, from, to, MESSAGE_credit, stream, &fields, SLICE (""));
@@ -313,7 +325,8 @@ static inline bool is_there (struct harness *harness, void *data)
 }
 
 /* The next message of this type that the probe was sent, waited for. */
-static inline struct seen *probe_await (struct harness *harness, enum actor_id to, enum message_type type, uint64_t stream)
+static inline struct seen *probe_await (struct harness *harness, enum actor_id to, enum message_type type,
+                                        uint64_t stream)
 {
     struct wanted wanted = {to, type, stream, NULL};
     if (!harness_try (harness, is_there, &wanted))
@@ -401,7 +414,8 @@ static inline bool has_payload (struct harness *harness, void *data)
 }
 
 /* Waits for so much payload, and checks that it is exactly this. */
-static inline void probe_expect_payload (struct harness *harness, enum actor_id to, uint64_t stream, struct slice expected)
+static inline void probe_expect_payload (struct harness *harness, enum actor_id to, uint64_t stream,
+                                         struct slice expected)
 {
     struct wanted_payload wanted = {to, stream, expected.len};
     harness_until (harness, has_payload, &wanted);
@@ -412,7 +426,8 @@ static inline void probe_expect_payload (struct harness *harness, enum actor_id 
     free (all);
 }
 
-/* ------------------------------------------------------------------------------------------------------- descriptors */
+/* ------------------------------------------------------------------------------------------------------- descriptors
+ */
 
 /* The test's end of a socket, and what came out of it. */
 struct peer
@@ -420,8 +435,8 @@ struct peer
     int fd;
     char *text; /* NUL-terminated */
     size_t length;
-    bool ended;    /* end of file */
-    bool reset;    /* any other end */
+    bool ended;     /* end of file */
+    bool reset;     /* any other end */
     size_t stop_at; /* reads no more than so many bytes; 0: all */
 };
 
@@ -443,7 +458,8 @@ static inline void peer_read (struct peer *peer)
     char bytes[65536];
     while (!peer->ended && !peer->reset)
     {
-        size_t size = peer->stop_at && peer->stop_at - peer->length < sizeof bytes ? peer->stop_at - peer->length : sizeof bytes;
+        size_t size =
+            peer->stop_at && peer->stop_at - peer->length < sizeof bytes ? peer->stop_at - peer->length : sizeof bytes;
         ssize_t length = size ? recv (peer->fd, bytes, size, MSG_DONTWAIT) : -1;
         if (length <= 0)
         {
