@@ -54,6 +54,13 @@ static int connect_control (const char *path)
     return fd;
 }
 
+static const char *hint (int error)
+{
+    if (error == ENOENT || error == ECONNREFUSED)
+        return " (is it running? its --control or SHOAL_CONTROL must be the same here)";
+    return error == EPIPE || error == ECONNRESET ? " (it answers only its own user and root)" : "";
+}
+
 /* Connects and sends a command; takes it. Returns a stream of answer lines, or NULL after saying why. */
 static FILE *send_command (const char *path, json_t *command)
 {
@@ -72,10 +79,7 @@ static FILE *send_command (const char *path, json_t *command)
         errno = error;
     }
     if (!stream)
-        fprintf (stderr, "shoal: cannot reach the agent at %s: %s%s\n", path, strerror (errno),
-                 errno == ENOENT || errno == ECONNREFUSED
-                     ? " (is it running? its --control or SHOAL_CONTROL must be the same here)"
-                     : "");
+        fprintf (stderr, "shoal: cannot reach the agent at %s: %s%s\n", path, strerror (errno), hint (errno));
     free (text);
     return stream;
 }

@@ -191,7 +191,7 @@ static bool wants_input (const struct connection *connection)
     {
     case CONNECTION_EXCHANGE:
         if (!connection->exchange.request_done && !connection->exchange.discard)
-            return connection->exchange.credit > 0 || connection->input_length < HELD_MAX;
+            return connection->exchange.credit > 0;
         return connection->input_length < HELD_MAX;
     case CONNECTION_RAW:
         return connection->exchange.credit > 0;

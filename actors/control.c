@@ -386,6 +386,7 @@ static void *start (struct actor *actor, const void *configuration)
     sigemptyset (&signals);
     sigaddset (&signals, SIGTERM);
     sigaddset (&signals, SIGINT);
+    sigaddset (&signals, SIGHUP);
     sigprocmask (SIG_BLOCK, &signals, NULL);
     int fd = signalfd (-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);
     ensure (fd >= 0 && watch_set (actor, &control->signals, fd, EPOLLIN, on_signal) == 0);

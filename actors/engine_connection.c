@@ -109,6 +109,7 @@ void engine_fail (struct engine_connection *connection, unsigned status, const c
 {
     struct docker *docker = connection->docker;
     docker->counters.failed++;
+    bool news = strcmp (docker->last_failure, why) != 0; /* what is the same as before is only counted */
     snprintf (docker->last_failure, sizeof docker->last_failure, "%s", why);
     struct inquiry *inquiry = connection->inquiry;
     if (inquiry)
@@ -117,7 +118,10 @@ void engine_fail (struct engine_connection *connection, unsigned status, const c
         inquiry->done (docker, inquiry, 0, slice_from (why));
         return;
     }
-    log_warn ("docker", "a request failed: %s", why);
+    if (news)
+        log_warn ("docker", "a request failed: %s", why);
+    else
+        log_debug ("docker", "a request failed: %s", why);
     if (connection->head_done)
         send_abort (connection, why);
     else

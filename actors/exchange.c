@@ -270,13 +270,18 @@ static void release (struct connection *connection)
  */
 
 /* The answer comes before the body was read: is the rest worth reading, to keep the connection? */
-static void settle_unread_body (struct exchange *exchange)
+static void settle_unread_body (struct connection *connection)
 {
+    struct exchange *exchange = &connection->exchange;
     if (exchange->request_done)
         return;
     bool small = exchange->request_framing == FRAMING_LENGTH && exchange->request_left <= DISCARD_MAX;
     if (!exchange->known && small && !exchange->expects)
+    {
+        /* Not for ever: the rest of the body has the time of a head. */
         exchange->discard = true;
+        connection_set_deadline (connection, connection->ingress->configuration->header_time);
+    }
     else
         exchange->keep_alive = false;
 }
@@ -287,7 +292,7 @@ void exchange_on_response (struct connection *connection, struct message *messag
     const struct message_response *response = &message->fields.response;
     if (exchange->response_started)
         return;
-    settle_unread_body (exchange);
+    settle_unread_body (connection);
     exchange->known = true;
     exchange->far = message->envelope.from;
     exchange->response_framing = (enum framing) response->framing;

@@ -2,6 +2,7 @@
 #include "log.h"
 
 #include <jansson.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -16,6 +17,7 @@ static enum log_mode s_mode = LOG_PRETTY;
 static bool s_colour;
 static atomic_long s_second; /* the wall-clock second that s_lines counts */
 static atomic_uint s_lines;
+static atomic_uint s_unwritten; /* lines that stderr did not take, not told yet */
 
 static const struct
 {
@@ -54,9 +56,11 @@ static void write_line (enum log_level level, const char *subject, const char *t
         length = sizeof line - 1;
         line[length - 1] = '\n';
     }
-    /* A log that cannot be written must not stop the agent. */
-    if (write (STDERR_FILENO, line, (size_t) length) < 0)
-        return;
+    /* A log that nobody reads must not stop the agent: a pipe that can be written to takes a line of this size at once.
+     */
+    struct pollfd log = {.fd = STDERR_FILENO, .events = POLLOUT};
+    if (poll (&log, 1, 0) != 1 || !(log.revents & POLLOUT) || write (STDERR_FILENO, line, (size_t) length) < 0)
+        atomic_fetch_add (&s_unwritten, 1);
 }
 
 void log_line (enum log_level level, const char *subject, const char *format, ...)
@@ -68,11 +72,13 @@ void log_line (enum log_level level, const char *subject, const char *format, ..
     long second = atomic_load_explicit (&s_second, memory_order_relaxed);
     if (second != now.tv_sec && atomic_compare_exchange_strong (&s_second, &second, now.tv_sec))
     {
-        unsigned lines = atomic_exchange (&s_lines, 0);
+        unsigned lines = atomic_exchange (&s_lines, 0), lost = atomic_exchange (&s_unwritten, 0);
         if (lines > LOG_LINES_PER_SECOND)
+            lost += lines - LOG_LINES_PER_SECOND;
+        if (lost)
         {
             char said[80];
-            snprintf (said, sizeof said, "%u lines were left out in one second", lines - LOG_LINES_PER_SECOND);
+            snprintf (said, sizeof said, "%u earlier lines were left out", lost);
             write_line (LOG_WARN, "log", said, &now);
         }
     }

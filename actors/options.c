@@ -2,6 +2,7 @@
 #include "options.h"
 
 #include "ensure.h"
+#include "http/signature.h"
 
 #include <argp.h>
 #include <arpa/inet.h>
@@ -318,12 +319,36 @@ static int read_secret (struct configuration *configuration)
     return 0;
 }
 
+/* auth parses them again; here a mistake is told before anything is started. */
+static int check_public_keys (const char *list)
+{
+    for (size_t count = 0; *list;)
+    {
+        uint8_t der[SIGNATURE_KEY_BYTES_MAX];
+        const char *error = "";
+        size_t length = strcspn (list, ",");
+        int size = length ? signature_key_decode (slice_of (list, length), der, &error) : 0;
+        struct signature_key *key = size > 0 ? signature_key_new (der, (size_t) size, &error) : NULL;
+        bool good = length == 0 || key;
+        signature_key_destroy (&key);
+        if (!good || (count += length > 0) > PINNED_KEYS_MAX)
+        {
+            fprintf (stderr, "shoal: AGENT_PUBLIC_KEY: %s\n", good ? "more than 8 keys" : error);
+            return -1;
+        }
+        list += length + (list[length] == ',');
+    }
+    return 0;
+}
+
 int options_parse (struct configuration *configuration, int argc, char **argv)
 {
     argp_program_version = "shoal " SHOAL_VERSION;
     argp_err_exit_status = 1;
     if (read_environment (configuration) < 0 || parse_flags (configuration, argc, argv) < 0 ||
         read_secret (configuration) < 0)
+        return -1;
+    if (check_public_keys (configuration->public_key) < 0)
         return -1;
     if (configuration->edge)
     {

@@ -58,12 +58,19 @@ def test_a_bad_flag(variable, flag, value, wanted):
 
 @pytest.mark.quick
 @pytest.mark.parametrize(
-    "key",
-    ["zz", "3000", "3059301306072a8648ce3d020106082a8648ce3d03010703420004" + 128 * "0", 9 * ("04" + 128 * "1" + ",")],
+    "key, wanted",
+    [("zz", "hex"), ("3000", "not a public key"), ("3059301306072a8648ce3d020106082a8648ce3d03010703420004" + 128 * "0", "curve")],
+    ids=["not hexadecimal", "not a key", "not on the curve"],
 )
-def test_a_bad_public_key(folder, key):
-    line = refused(run_shoal("--public-key", key, "--control", folder / "c" / "s", "--host", "127.0.0.1", "--port", "31999"))
-    assert "AGENT_PUBLIC_KEY" in line
+def test_a_bad_public_key(key, wanted):
+    line = refused(run_shoal(environment=clean_environment(AGENT_PUBLIC_KEY=key)))
+    assert "AGENT_PUBLIC_KEY" in line and wanted in line
+
+
+@pytest.mark.quick
+def test_too_many_public_keys(keys):
+    line = refused(run_shoal("--public-key", ",".join(9 * [keys.a["X-PortainerAgent-PublicKey"]])))
+    assert "AGENT_PUBLIC_KEY: more than 8 keys" in line
 
 
 @pytest.mark.quick
