@@ -43,6 +43,28 @@ static void write_own_fields (struct connection *connection, struct http_writer 
     http_write_field (writer, SLICE ("Shoal-Trace"), slice_of (trace, sizeof trace));
 }
 
+/* The engine may be an agent itself; its fields would stand beside ours (contract section 11, row 11). */
+static bool is_own_field (struct slice name)
+{
+    static const struct slice names[] = {SLICE ("Portainer-Agent"), SLICE ("Portainer-Agent-API-Version"),
+                                         SLICE ("Portainer-Agent-Platform"), SLICE ("Shoal-Version"),
+                                         SLICE ("Shoal-Trace")};
+    char first = (char) (name.at[0] | 0x20);
+    if (first != 'p' && first != 's')
+        return false;
+    for (size_t index = 0; index < sizeof names / sizeof *names; index++)
+        if (slice_equal_nocase (name, names[index]))
+            return true;
+    return false;
+}
+
+static void write_end_to_end (struct http_writer *writer, struct headers headers)
+{
+    for (size_t index = 0; index < headers.count; index++)
+        if (!is_own_field (headers.at[index].name))
+            http_write_field (writer, headers.at[index].name, headers.at[index].value);
+}
+
 static void write_connection_field (struct connection *connection, struct http_writer *writer, struct slice upgrade)
 {
     struct exchange *exchange = &connection->exchange;
@@ -66,7 +88,7 @@ static void send_head (struct connection *connection, const struct message_respo
     char small[SMALL_HEAD_BYTES], *bytes = bound <= sizeof small ? small : must (malloc (bound));
     struct http_writer writer = {.at = bytes, .capacity = bound};
     http_write_status_line (&writer, status, response->reason);
-    http_write_headers (&writer, response->headers);
+    write_end_to_end (&writer, response->headers);
     http_write_framing (&writer, exchange->response_framing, response->length);
     if (exchange->response_framing == FRAMING_NONE && status >= 200 && status != 204 && status != 304 &&
         !exchange->is_head)

@@ -10,26 +10,18 @@ import time
 
 import pytest
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
-ENGINE = os.path.join(ROOT, "deploy", "lab", "engine")
-QUICKSTART = os.path.join(ROOT, "deploy", "quickstart")
+from agent import BINARY, ROOT, clean_environment
+from conftest import need_namespaces
+
+ENGINE = ROOT / "deploy" / "lab" / "engine"
+QUICKSTART = ROOT / "deploy" / "quickstart"
 DOCKER = "/usr/bin/docker"
 
 
-def need_engine():
-    """Skips where no private engine can be; fails there when nothing may be skipped."""
-    missing = [what for what, there in (("root", os.geteuid() == 0), ("dockerd", os.access("/usr/sbin/dockerd", os.X_OK)))
-               if not there]
-    if missing and os.environ.get("SHOAL_REQUIRE_ALL"):
-        pytest.fail("needs " + " and ".join(missing))
-    if missing:
-        pytest.skip("needs " + " and ".join(missing))
-
-
 @pytest.fixture
-def folder(tmp_path_factory):
-    """A short path for an engine, whose traces are gone afterwards whatever the test did."""
-    need_engine()
+def lab():
+    """A folder for an engine, of which no trace is left whatever the test did."""
+    need_namespaces()
     path = f"/tmp/shoal-lab-test-{os.getpid()}-{time.monotonic_ns() % 1000000}"
     yield path
     subprocess.run([ENGINE, "down", path], check=True)
@@ -71,78 +63,78 @@ def nothing_left(folder):
         assert folder not in file.read()
 
 
-def test_an_engine_runs_containers_and_leaves_nothing(folder):
-    engine("up", folder, check=True)
-    values = environment(folder)
+def test_an_engine_runs_containers_and_leaves_nothing(lab):
+    engine("up", lab, check=True)
+    values = environment(lab)
     ran = subprocess.run([DOCKER, "-H", values["DOCKER_HOST"], "run", "lab/busybox", "echo", "it runs"],
                          capture_output=True, text=True, check=True)
     assert ran.stdout == "it runs\n"
     subprocess.run([DOCKER, "-H", values["DOCKER_HOST"], "run", "-d", "lab/busybox", "sleep", "1000"], check=True)
-    engine("up", folder, check=True)
-    assert environment(folder) == values, "a second 'up' changes nothing"
-    engine("down", folder, check=True)
-    nothing_left(folder)
+    engine("up", lab, check=True)
+    assert environment(lab) == values, "a second 'up' changes nothing"
+    engine("down", lab, check=True)
+    nothing_left(lab)
 
 
-def test_an_engine_that_is_killed_starts_again(folder):
-    engine("up", folder, check=True)
-    before = environment(folder)
-    engine("kill", folder, check=True)
-    assert environment(folder)["ENGINE_PID"] == ""
-    engine("start", folder, check=True)
-    after = environment(folder)
+def test_an_engine_that_is_killed_starts_again(lab):
+    engine("up", lab, check=True)
+    before = environment(lab)
+    engine("kill", lab, check=True)
+    assert environment(lab)["ENGINE_PID"] == ""
+    engine("start", lab, check=True)
+    after = environment(lab)
     assert after["ENGINE_PID"] not in ("", before["ENGINE_PID"]) and after["ENGINE_INIT"] == before["ENGINE_INIT"]
     images = subprocess.run([DOCKER, "-H", after["DOCKER_HOST"], "images", "-q"], capture_output=True, text=True,
                             check=True)
     assert images.stdout.strip(), "its data is still there"
 
 
-def test_an_engine_that_cannot_start_leaves_nothing_but_its_log(folder):
-    result = engine("up", folder, env={**os.environ, "ENGINE_DOCKERD_ARGS": "--no-such-option"})
+def test_an_engine_that_cannot_start_leaves_nothing_but_its_log(lab):
+    result = engine("up", lab, env=clean_environment(ENGINE_DOCKERD_ARGS="--no-such-option"))
     assert result.returncode == 1
     assert "unknown flag: --no-such-option" in result.stderr
-    assert sorted(os.listdir(folder)) == ["daemon.json", "dockerd.log", "lock"]
-    assert cgroups(folder) == [] and processes(folder) == []
-    engine("down", folder, check=True)
-    nothing_left(folder)
+    assert sorted(os.listdir(lab)) == ["daemon.json", "dockerd.log", "lock"]
+    assert cgroups(lab) == [] and processes(lab) == []
+    engine("down", lab, check=True)
+    nothing_left(lab)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_an_interrupted_start_leaves_nothing_after_down(folder, number):
-    starting = subprocess.Popen([ENGINE, "up", folder], stderr=subprocess.DEVNULL)
+def test_an_interrupted_start_leaves_nothing_after_down(lab, number):
+    starting = subprocess.Popen([ENGINE, "up", lab], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 30
-    while not os.path.exists(os.path.join(folder, "dockerd.pid")):  # dockerd is on its way up
+    while not os.path.exists(os.path.join(lab, "dockerd.pid")):  # dockerd is on its way up
         assert starting.poll() is None and time.monotonic() < deadline
         time.sleep(0.001)
     starting.send_signal(number)
     assert starting.wait(60) != 0
-    engine("down", folder, check=True)
-    nothing_left(folder)
+    engine("down", lab, check=True)
+    nothing_left(lab)
 
 
-def test_down_kills_no_stranger_who_got_the_number(folder):
+def test_down_kills_no_stranger_who_got_the_number(lab):
     stranger = subprocess.Popen(["sleep", "1000"])
     try:
-        os.makedirs(folder)
+        os.makedirs(lab)
         for name, text in (("daemon.json", "{}"), ("init", f"{stranger.pid} 12345\n")):
-            with open(os.path.join(folder, name), "w") as file:
+            with open(os.path.join(lab, name), "w") as file:
                 file.write(text)
-        engine("down", folder, check=True)
+        engine("down", lab, check=True)
         assert stranger.poll() is None
     finally:
         stranger.kill()
         stranger.wait()
-    nothing_left(folder)
+    nothing_left(lab)
 
 
-def test_a_folder_of_somebody_else_is_left_alone(folder):
-    os.makedirs(folder)
-    with open(os.path.join(folder, "data"), "w") as file:
+def test_a_folder_of_somebody_else_is_left_alone(lab):
+    os.makedirs(lab)
+    with open(os.path.join(lab, "data"), "w") as file:
         file.write("precious")
-    refused = engine("up", folder)
+    refused = engine("up", lab)
     assert refused.returncode == 1 and "holds no engine" in refused.stderr
-    engine("down", folder, check=True)
-    with open(os.path.join(folder, "data")) as file:
+    engine("down", lab, check=True)
+    with open(os.path.join(lab, "data")) as file:
         assert file.read() == "precious"
 
 
@@ -154,11 +146,12 @@ def quickstart(*arguments, docker_host=None):
     """The quick start with no engine of this machine in sight."""
     return subprocess.Popen([QUICKSTART, "--no-install", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                             text=True, start_new_session=True,
-                            env={**os.environ, "DOCKER_HOST": docker_host or "unix:///nowhere/docker.sock"})
+                            env=clean_environment(DOCKER_HOST=docker_host or "unix:///nowhere/docker.sock"))
 
 
+@pytest.mark.limit(240)
 def test_the_quick_start_shows_a_private_engine_and_leaves_nothing():
-    need_engine()
+    need_namespaces()
     before = quickstart_folders()
     process = quickstart("--once")
     output = process.communicate(timeout=240)[0]
@@ -169,8 +162,9 @@ def test_the_quick_start_shows_a_private_engine_and_leaves_nothing():
     assert processes("/tmp/shoal-quickstart.") == []
 
 
+@pytest.mark.limit(240)
 def test_the_quick_start_stays_until_ctrl_c():
-    need_engine()
+    need_namespaces()
     before = quickstart_folders()
     process = quickstart()
     lines = []
@@ -189,9 +183,10 @@ def test_the_quick_start_stays_until_ctrl_c():
     assert processes("/tmp/shoal-quickstart.") == []
 
 
-def test_the_quick_start_only_looks_at_an_engine_that_runs(folder):
-    engine("up", folder, check=True)
-    host = environment(folder)["DOCKER_HOST"]
+@pytest.mark.limit(240)
+def test_the_quick_start_only_looks_at_an_engine_that_runs(lab):
+    engine("up", lab, check=True)
+    host = environment(lab)["DOCKER_HOST"]
     process = quickstart("--once", docker_host=host)
     output = process.communicate(timeout=240)[0]
     assert process.returncode == 0, output
@@ -200,12 +195,10 @@ def test_the_quick_start_only_looks_at_an_engine_that_runs(folder):
     assert left.stdout == ""
 
 
+@pytest.mark.limit(240)
 def test_the_benchmark_measures_every_row_that_needs_no_engine():
-    build = os.environ.get("SHOAL_BUILD", os.path.join(ROOT, "build", "release"))
-    if os.path.basename(build) in ("asan", "tsan"):
-        pytest.skip("a benchmark of a sanitizer says nothing")
-    result = subprocess.run([os.path.join(ROOT, "tests", "bench", "run"), "--quick", "--only", "start,cpu,latency,slow",
-                             "--build", build], capture_output=True, text=True, timeout=120)
+    result = subprocess.run([ROOT / "tests" / "bench" / "run", "--quick", "--only", "start,cpu,latency,slow",
+                             "--build", BINARY.parent], capture_output=True, text=True, timeout=120)
     assert result.returncode in (0, 1, 2), result.stderr  # what it finds on a busy machine is not judged here
     rows = [line for line in result.stdout.splitlines() if line.startswith("| ") and ("met" in line or "MISSED" in line)]
     assert len(rows) == 8, result.stdout + result.stderr
