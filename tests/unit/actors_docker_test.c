@@ -182,8 +182,7 @@ static struct peer engine_take (struct harness *harness, struct engine *engine)
     return peer;
 }
 
-/* --------------------------------------------------------------------------------------------------------- plain
- * answers */
+/* --------------------------------------------------------------------------------------------------- plain answers */
 
 static void passes_request_and_answer (void **state)
 {
@@ -598,8 +597,7 @@ static void survives_nonsense_in_discovery (void **state)
     }
 }
 
-/* -------------------------------------------------------------------------------------------------------- request
- * bodies */
+/* -------------------------------------------------------------------------------------------------- request bodies */
 
 static void passes_bodies (void **state)
 {
@@ -790,8 +788,7 @@ static void abort_closes_the_engines_side (void **state)
     end (harness, &engine);
 }
 
-/* ------------------------------------------------------------------------------------------------------------- raw
- * bytes */
+/* ------------------------------------------------------------------------------------------------------- raw bytes */
 
 static const char s_upgraded[] = "HTTP/1.1 101 UPGRADED\r\nContent-Type: "
                                  "application/vnd.docker.raw-stream\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";

@@ -155,8 +155,7 @@ static void client_say (struct client *client, const char *text)
     client_send (client, text, strlen (text));
 }
 
-/* ------------------------------------------------------------------------------------------------------- both other
- * ends */
+/* ------------------------------------------------------------------------------------------------- both other ends */
 
 static struct harness *begin (void)
 {
@@ -398,8 +397,7 @@ static void passes_a_head_before_its_body (void **state)
     harness_destroy (harness);
 }
 
-/* -------------------------------------------------------------------------------------------------------- request
- * bodies */
+/* -------------------------------------------------------------------------------------------------- request bodies */
 
 static void says_continue_only_with_credit (void **state)
 {
@@ -656,8 +654,7 @@ static void refuses_when_nothing_fits (void **state)
     harness_destroy (harness);
 }
 
-/* ---------------------------------------------------------------------------------------------------------------
- * aborts */
+/* ---------------------------------------------------------------------------------------------------------- aborts */
 
 enum leaving
 {
@@ -795,8 +792,7 @@ static void aborts_from_the_far_end_are_never_short_answers (void **state)
     harness_destroy (harness);
 }
 
-/* ------------------------------------------------------------------------------------------------------------ raw
- * bytes */
+/* ------------------------------------------------------------------------------------------------------- raw bytes */
 
 /* What follows a request whose answer may be raw is held until the head of the answer says what it is. */
 static void holds_what_follows_a_hijackable_request (void **state)
@@ -892,8 +888,7 @@ static void half_closes_raw_streams (void **state)
     }
 }
 
-/* ---------------------------------------------------------------------------------------------------------------
- * refusals */
+/* -------------------------------------------------------------------------------------------------------- refusals */
 
 static void refuses_what_reads_in_two_ways (void **state)
 {
@@ -1024,8 +1019,7 @@ static void tells_plain_http (void **state)
     harness_destroy (harness);
 }
 
-/* ------------------------------------------------------------------------------------------------------------------
- * TLS */
+/* ------------------------------------------------------------------------------------------------------------- TLS */
 
 static void speaks_tls (void **state)
 {
@@ -1092,8 +1086,7 @@ static void speaks_tls (void **state)
     harness_destroy (harness);
 }
 
-/* --------------------------------------------------------------------------------------------------------------
- * stopping */
+/* -------------------------------------------------------------------------------------------------------- stopping */
 
 static void tell_stop (struct harness *harness, uint64_t grace)
 {
