@@ -411,6 +411,7 @@ void connection_next_request (struct connection *connection)
 {
     rest (connection);
     http_reader_next (&connection->reader);
+    connection->exchange = (struct exchange){.active = false};
     connection->state = CONNECTION_HEAD;
     connection_set_deadline (connection, connection->ingress->configuration->idle_time);
     connection_resume_input (connection);

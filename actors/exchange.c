@@ -127,6 +127,9 @@ void exchange_refuse (struct connection *connection, unsigned status, const char
         connection_cut (connection, "no memory for an error");
         return;
     }
+    static const uint8_t no_trace[TRACE_BYTES];
+    if (memcmp (exchange->subject.trace, no_trace, TRACE_BYTES) == 0)
+        new_trace (connection, exchange->subject.trace);
     struct exchange refused = {.subject = exchange->subject,
                                .is_head = exchange->is_head,
                                .bare_headers = exchange->bare_headers,
