@@ -66,6 +66,7 @@ struct engine_connection
     bool write_failed, write_ended;
     enum framing request_framing;
     struct window window; /* for the request's body */
+    uint32_t first_credit; /* its first grant, which waits for the connection */
     struct byte_queue output;
     uint64_t begun;     /* ms */
     struct timer again; /* connecting */

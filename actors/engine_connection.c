@@ -31,6 +31,7 @@ enum
 static void on_ready (struct watch *watch, uint32_t events);
 static void connect_again (struct timer *timer);
 static void flush (struct engine_connection *connection);
+static void grant_first (struct engine_connection *connection);
 
 /* ------------------------------------------------------------------------------------------------------------- lists
  */
@@ -168,6 +169,7 @@ static void dial (struct engine_connection *connection)
     if (opened == 0)
     {
         connection->state = ENGINE_BUSY;
+        grant_first (connection);
         flush (connection);
     }
     else if (opened > 0 && actor_now (connection->docker->actor) - connection->begun < CONNECT_TIME)
@@ -212,6 +214,7 @@ static struct engine_connection *take_connection (struct docker *docker)
     connection->request_framing = FRAMING_NONE;
     connection->begun = actor_now (docker->actor);
     connection->credit = 0;
+    connection->first_credit = 0;
     link_into (&docker->busy, connection);
     return connection;
 }
@@ -243,6 +246,14 @@ static void grant (struct engine_connection *connection, uint32_t bytes)
 {
     union message_fields fields = {.credit = {.bytes = bytes}};
     actor_send (connection->docker->actor, connection->client, MESSAGE_credit, &connection->subject, &fields, NULL);
+}
+
+/* The first grant has the client send, and has ingress say 100 Continue: not before somebody is there to read. */
+static void grant_first (struct engine_connection *connection)
+{
+    if (connection->first_credit)
+        grant (connection, connection->first_credit);
+    connection->first_credit = 0;
 }
 
 static void end_writing (struct engine_connection *connection)
@@ -342,8 +353,12 @@ static void begin_answer (struct engine_connection *connection)
 {
     http_reader_expect_no_body (&connection->reader, connection->is_head);
     if (connection->fd < 0)
+    {
         dial (connection);
-    else if (connection->output.count)
+        return;
+    }
+    grant_first (connection);
+    if (connection->output.count)
         flush (connection);
 }
 
@@ -383,8 +398,7 @@ void engine_begin (struct docker *docker, struct message *message)
         zmq_msg_init (&connection->request);
         zmq_msg_move (&connection->request, message->body);
     }
-    if (credit)
-        grant (connection, credit);
+    connection->first_credit = credit;
     begin_answer (connection);
 }
 

@@ -66,9 +66,10 @@ static void accept_again (struct timer *timer)
 
 static void pause_accepting (struct ingress *ingress, const char *why)
 {
-    if (!ingress->paused)
+    if (!ingress->said_paused)
         log_warn ("ingress", "no further connections for now: %s", why);
-    ingress->paused = true;
+    ingress->paused = ingress->said_paused = true;
+    ingress->paused_at = ingress->connection_count;
     ingress->counters.paused++;
     watch_change (&ingress->listener, 0);
     timer_set (ingress->actor, &ingress->accept_again, ACCEPT_AGAIN_TIME, accept_again);
@@ -98,6 +99,7 @@ static void on_listener (struct watch *watch, uint32_t events)
         describe (&address, source);
         set_up_socket (fd);
         ingress->counters.accepted++;
+        ingress->said_paused = false;
         connection_new (ingress, fd, source);
     }
 }
@@ -297,7 +299,7 @@ static void on_message (void *self, struct message *message)
 
 static bool is_crowded (const struct ingress *ingress)
 {
-    return ingress->connection_count > CROWD_CONNECTIONS ||
+    return ingress->connection_count > CROWD_CONNECTIONS || ingress->unfinished_heads > CROWD_PAYLOAD ||
            atomic_load_explicit (&ingress->configuration->budget->used, memory_order_relaxed) > CROWD_PAYLOAD;
 }
 
@@ -321,7 +323,8 @@ static void settle (void *self)
         connection->dirty = false;
         output_flush (connection);
     }
-    if (ingress->paused && ingress->connection_count < ingress->configuration->connections)
+    /* A connection has ended since: its descriptor is free. */
+    if (ingress->paused && ingress->connection_count < ingress->paused_at)
         accept_again (&ingress->accept_again);
     if (!ingress->give_back.place && is_crowded (ingress))
         timer_set (ingress->actor, &ingress->give_back, GIVE_BACK_TIME, give_back);

@@ -97,7 +97,8 @@ struct ingress
     char address[64];
 
     struct connection *connections, *dirty;
-    size_t connection_count, buffered_count;
+    size_t connection_count, buffered_count, paused_at; /* paused_at: the count when accepting paused */
+    bool said_paused;
     struct stream_table streams;
     uint64_t last_stream;
     struct payload_buffer buffer;  /* plaintext of the connection whose turn it is */

@@ -86,6 +86,8 @@ void output_flush (struct connection *connection)
         return;
     }
     connection_watch_output (connection, result == TLS_BLOCKED);
+    if (result == TLS_BLOCKED)
+        tls_rest (&connection->tls); /* a slow client shall not cost more than its window and what is unsent */
     if (payload)
         exchange_payload_sent (connection, payload);
     if (result == TLS_OK)

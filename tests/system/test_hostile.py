@@ -240,7 +240,7 @@ def test_an_ambiguous_head_is_refused_and_nothing_of_it_reaches_the_engine(share
         pytest.param(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0", 505, id="preface_of_http_2"),
         pytest.param(b"GET /x HTTP/1.1\r\nHost: agent\r\n\rX", 400, id="cr_before_the_end_of_head"),
         pytest.param(b"GET /x HTTP/1.1\nHost: agent\n\n", 400, id="bare_lf_throughout"),
-        pytest.param(b"GET /x\r\n", 400, id="http_0_9_without_headers"),
+        pytest.param(b"GET /x\r\n\r\n", 400, id="http_0_9_without_headers"),
         pytest.param(b"\x16\x03\x01\x02\x00\x01\x00", 400, id="tls_within_tls"),
         pytest.param(b"\r\n" * 9 + b"GET /ping HTTP/1.1\r\nHost: agent\r\n\r\n", 400, id="too_many_empty_lines"),
         pytest.param(b"\0" * 64, 400, id="nothing_but_nul"),
@@ -576,7 +576,7 @@ def test_the_protocol_is_http_1_1(shared, offered, chosen):
 def test_a_client_that_wants_another_protocol_alone_is_told_so(shared, offered):
     context = tls_context()
     context.set_alpn_protocols(offered)
-    with pytest.raises(ssl.SSLError, match="NO_APPLICATION_PROTOCOL"):
+    with pytest.raises(ssl.SSLError, match="(?i)no.application.protocol"):
         handshake(shared.port, context)
 
 
@@ -839,7 +839,9 @@ def test_close_notify_alone_is_a_half_close(agent, scripted):
         exchange.answer(200, b"answered")
 
     scripted.on("GET", "/half", route)
-    with agent.client().start("GET", "/half") as connection:
+    with agent.client().start("GET", "/_ping") as connection:
+        connection.read_body(connection.read_head())  # and with it the session ticket, which is no answer
+        connection.send_request("GET", "/half", agent.headers)
         scripted.wait_seen("/half")
         connection.end_output()
         assert not select.select([connection.socket], [], [], 0.2)[0]
@@ -1189,9 +1191,14 @@ def test_slow_readers_cost_their_window(make_agent, scripted, descriptors):
             assert grown <= count * 64 * 1024 + windows, f"{grown >> 10} KiB, windows {windows >> 10} KiB"
         assert not spins(agent)
         assert ask_anew(agent) < DEADLINE
-        # One of them wakes up and gets everything.
+        # One of them wakes up, and gets more than anybody holds for it.
         head = clients[0].read_head()
-        assert len(clients[0].read_body(head)) == length
+        got = 0
+        for piece in clients[0].pieces(head):
+            got += len(piece)
+            if got > MEBIBYTE:
+                break
+        assert got > MEBIBYTE
     agent.wait_quiet()
     if not SANITIZED:
         wait_until("memory returns", lambda: memory(agent) - before < 4 * MEBIBYTE, 15)
