@@ -65,7 +65,7 @@ struct engine_connection
     bool request_done; /* the request's body is whole, or the client will send no more raw bytes */
     bool write_failed, write_ended;
     enum framing request_framing;
-    struct window window; /* for the request's body */
+    struct window window;  /* for the request's body */
     uint32_t first_credit; /* its first grant, which waits for the connection */
     struct byte_queue output;
     uint64_t begun;     /* ms */

@@ -425,7 +425,8 @@ static void on_message (void *self, struct message *message)
     case MESSAGE_inspect:
         actor_report (tap->actor, message->envelope.from,
                       json_pack ("{sI sI sI}", "watchers", (json_int_t) tap->count, "shown", (json_int_t) tap->shown,
-                                 "lost", (json_int_t) tap->lost + (json_int_t) runtime_tap_lost (actor_runtime (tap->actor))));
+                                 "lost",
+                                 (json_int_t) tap->lost + (json_int_t) runtime_tap_lost (actor_runtime (tap->actor))));
         break;
     default:
         log_error ("tap", "does not know what to do with %s", message_type_name (message->envelope.type));

