@@ -33,7 +33,8 @@ enum
 
 struct arguments
 {
-    const char *method, *path, *to, *secret, *key, *target, *body, *pin;
+    const char *method, *path, *to, *key, *target, *body, *pin;
+    char *secret; /* owned: the one on the command line is wiped */
     const char *headers[HEADERS_MOST];
     size_t header_count;
     bool include;
@@ -379,6 +380,14 @@ enum
         "key", KEY_KEY, "FILE", 0, "private key, PEM; made when missing (~/.config/shoal/key.pem)", 0                  \
     }
 
+static void forget_secret (struct arguments *arguments)
+{
+    if (arguments->secret)
+        explicit_bzero (arguments->secret, strlen (arguments->secret));
+    free (arguments->secret);
+    arguments->secret = NULL;
+}
+
 static error_t parse_argument (int key, char *argument, struct argp_state *state)
 {
     struct arguments *arguments = state->input;
@@ -388,6 +397,7 @@ static error_t parse_argument (int key, char *argument, struct argp_state *state
         arguments->to = argument;
         return 0;
     case KEY_SECRET:
+        forget_secret (arguments);
         arguments->secret = must (strdup (argument));
         explicit_bzero (argument, strlen (argument));
         return 0;
@@ -453,6 +463,7 @@ int command_request (int argc, char **argv)
     if (result == 0)
         result = run (&arguments, &headers);
     free (headers.key);
+    forget_secret (&arguments);
     return result == 0 ? 0 : 1;
 }
 
@@ -475,5 +486,6 @@ int command_sign (int argc, char **argv)
         printf ("{\"X-PortainerAgent-PublicKey\":\"%s\",\"X-PortainerAgent-Signature\":\"%s\"}\n", headers.key,
                 headers.signature);
     free (headers.key);
+    forget_secret (&arguments);
     return result == 0 ? 0 : 1;
 }

@@ -129,7 +129,7 @@ def test_json_of_everything_parses(agent, scripted):
         answer = agent.get('/odd"\\%01?all="\\&x="', **{"User-Agent": '\xe4"\\\t'})
         assert answer.status == 200
         messages = tap.messages(lambda message: message["type"] == "end")
-    assert len(messages) == 6
+    assert len([message for message in messages if message["stream"]]) == 6  # the rest is the agent's own talk
     for message in messages:
         assert {"time", "trace", "stream", "sequence", "from", "to", "type"} <= set(message)
 
