@@ -161,6 +161,10 @@ struct runtime_counters runtime_counters (struct runtime *runtime);
  * and counted. The frames are those of the message, but 8 bytes follow the envelope in its frame, the payload's length
  * in host order, and the payload frame itself is there only when payloads were asked for. */
 #define TAP_ENDPOINT "inproc://tap"
+enum
+{
+    TAP_PAYLOAD_BYTES = 4096, /* of a payload, so much is mirrored at most */
+};
 void runtime_tap (struct runtime *runtime, bool on, bool payloads);
 
 /* How many mirrored messages were dropped so far; and tells that one was taken out of the endpoint. */

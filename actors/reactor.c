@@ -63,7 +63,7 @@ static int frames_send (void *socket, atomic_uint *handover, zmq_msg_t *frames, 
     return 0;
 }
 
-/* Copies of the frames go to the tap; payloads are copies by reference. Out of the way of who does not watch. */
+/* Copies of the frames go to the tap: of payloads no more than it may show. Out of the way of who does not watch. */
 static void __attribute__ ((noinline)) mirror (struct reactor *reactor, zmq_msg_t *frames, int count, bool payload)
 {
     struct runtime *runtime = reactor->runtime;
@@ -83,8 +83,10 @@ static void __attribute__ ((noinline)) mirror (struct reactor *reactor, zmq_msg_
     memcpy ((char *) zmq_msg_data (&copies[0]) + envelope, &length, sizeof length);
     for (int index = 1; index < copied; index++)
     {
-        zmq_msg_init (&copies[index]);
-        zmq_msg_copy (&copies[index], &frames[index]);
+        size_t size = zmq_msg_size (&frames[index]);
+        if (payload && index + 1 == count && size > TAP_PAYLOAD_BYTES)
+            size = TAP_PAYLOAD_BYTES;
+        payload_copy (&copies[index], zmq_msg_data (&frames[index]), size);
     }
     if (frames_send (reactor->tap_push, &runtime->home[ACTOR_tap]->handover, copies, copied) < 0)
     {

@@ -23,7 +23,7 @@ enum
     WATCHER_BYTES = 256 * 1024,
     MESSAGES_A_VISIT = 512,
     LINE_BYTES = 8 * 1024,
-    PAYLOAD_SHOWN_MAX = 4096,
+    PAYLOAD_SHOWN_MAX = TAP_PAYLOAD_BYTES,
     PAYLOAD_TEXT_MAX = 4 * PAYLOAD_SHOWN_MAX + 8, /* each byte may need four characters */
 };
 
