@@ -72,7 +72,7 @@ static void shows_without_secrets (void **state)
         assert_non_null (strstr (both[form]->text, "X-PortainerAgent-Signature"));
         assert_non_null (strstr (both[form]->text, "192.0.2.1:1"));
     }
-    assert_non_null (strstr (text.text, "01020304 #4 ingress -> auth request method=GET"));
+    assert_non_null (strstr (text.text, "01020304 #4 ingress -> auth request method=\"GET\""));
     /* Each line of JSON is an object; the watch itself was not shown, it came before. */
     for (char *line = json.text, *end; (end = strchr (line, '\n')); line = end + 1)
     {
@@ -149,7 +149,7 @@ static void filters (void **state)
         peer_read (&peer);
         static const char *const marks[] = {
             "#1 auth -> docker credit bytes=101\n", "#2 docker -> ingress credit bytes=102\n",
-            "#3 auth -> docker abort reason=test\n", "#9 auth -> docker credit bytes=104\n"};
+            "#3 auth -> docker abort reason=\"test\"\n", "#9 auth -> docker credit bytes=104\n"};
         for (int index = 0; index < 4; index++)
             if ((strstr (peer.text, marks[index]) != NULL) != rows[row].shown[index])
                 fail_msg ("%s: %s in '%s'", rows[row].filter, marks[index], peer.text);
