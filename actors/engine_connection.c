@@ -366,10 +366,11 @@ void engine_begin (struct docker *docker, struct message *message)
 {
     const struct message_request *request = &message->fields.request;
     struct subject subject = message_subject (message);
+    enum actor_id client = (enum actor_id) request->client;
     docker->counters.requests++;
     if (!docker->idle && docker->count >= docker->configuration->engine_connections)
     {
-        answer_error (docker->actor, ACTOR_ingress, &subject, 503, "Too many requests to the Docker engine at once",
+        answer_error (docker->actor, client, &subject, 503, "Too many requests to the Docker engine at once",
                       "the agent's limit is reached; see --engine-connections");
         return;
     }
@@ -377,13 +378,13 @@ void engine_begin (struct docker *docker, struct message *message)
     uint32_t credit = 0;
     if (request->framing != FRAMING_NONE && !(credit = window_open (&window, docker->configuration->budget)))
     {
-        answer_error (docker->actor, ACTOR_ingress, &subject, 503, "Too much data in flight",
+        answer_error (docker->actor, client, &subject, 503, "Too much data in flight",
                       "the agent's limit is reached; see --payload-total");
         return;
     }
     struct engine_connection *connection = take_connection (docker);
     connection->subject = subject;
-    connection->client = ACTOR_ingress;
+    connection->client = client;
     connection->window = window;
     connection->credit = request->window;
     connection->is_head = slice_equal (request->method, SLICE ("HEAD"));

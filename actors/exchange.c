@@ -197,6 +197,7 @@ void exchange_begin (struct connection *connection)
                                                .hijackable = exchange->hijackable,
                                                .source = slice_from (connection->source),
                                                .window = credit,
+                                               .client = ACTOR_ingress,
                                                .headers = head->headers}};
     actor_send (ingress->actor, ACTOR_auth, MESSAGE_request, &exchange->subject, &fields, NULL);
 }

@@ -54,7 +54,7 @@ static void on_request (struct router *router, struct message *message)
         return;
     }
     router->counters.agent++;
-    enum actor_id client = ACTOR_ingress;
+    enum actor_id client = (enum actor_id) request->client;
     switch (decision.route)
     {
     case ROUTE_PING:

@@ -44,6 +44,7 @@ static struct verdict ask_from (struct harness *harness, const char *source, str
                                {SLICE ("x-portaineragent-publickey"), key},
                                {SLICE ("X-PortainerAgent-Signature"), signature}};
     union message_fields fields = {.request = {.method = SLICE ("GET"),
+                                               .client = ACTOR_ingress,
                                                .target = target,
                                                .source = slice_from (source),
                                                .window = 1,

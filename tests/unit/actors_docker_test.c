@@ -115,6 +115,7 @@ static uint64_t ask_with (struct harness *harness, struct asked asked)
 {
     uint64_t stream = ++harness->last_stream;
     union message_fields fields = {.request = {.method = slice_from (asked.method),
+                                               .client = ACTOR_ingress,
                                                .target = slice_from (asked.target),
                                                .framing = asked.framing,
                                                .length = asked.length,

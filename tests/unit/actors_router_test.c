@@ -6,6 +6,7 @@ static uint64_t ask (struct harness *harness, const char *method, const char *ta
 {
     struct header header = {SLICE ("X-Kept"), SLICE ("yes")};
     union message_fields fields = {.request = {.method = slice_from (method),
+                                               .client = ACTOR_ingress,
                                                .target = slice_from (target),
                                                .framing = FRAMING_LENGTH,
                                                .length = 7,

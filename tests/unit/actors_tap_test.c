@@ -47,6 +47,7 @@ static void send_request (struct harness *harness, uint64_t stream)
                                      {SLICE ("Cookie"), SLICE ("hush-cookie")},
                                      {SLICE ("X-Unknown"), SLICE ("hush-unknown")}};
     union message_fields fields = {.request = {.method = SLICE ("GET"),
+                                               .client = ACTOR_ingress,
                                                .target = SLICE ("/containers/json?all=1&token=hush-token"),
                                                .source = SLICE ("192.0.2.1:1"),
                                                .window = 1,
