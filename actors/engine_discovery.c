@@ -26,6 +26,7 @@ enum
 {
     DISCOVER_AGAIN_TIME = 1000, /* ms until the engine is looked for again, plus up to a quarter */
     REFRESH_TIME = 60000,       /* ms; the role of a Swarm node may change */
+    REFRESH_LEAST_TIME = 1000,  /* ms between two looks that others asked for */
     ANSWER_TIME = 10000,        /* ms that the engine has for a question of ours */
     WATCHDOG_TIME = 5000,       /* ms between two looks */
     SILENCE_TIME = 20000,       /* ms without the head of an answer after which the engine is asked whether it lives */
@@ -69,7 +70,7 @@ static void fail (struct docker *docker, const char *why)
         log_warn ("docker", "no engine: %s; looking for it every second", why);
     docker->said_unreachable = true;
     docker->reachable = false;
-    snprintf (docker->last_failure, sizeof docker->last_failure, "%s", why);
+    snprintf (docker->owner.last_failure, sizeof docker->owner.last_failure, "%s", why);
     publish (docker);
     again (docker, DISCOVER_AGAIN_TIME);
 }
@@ -116,7 +117,7 @@ static void on_version (struct docker *docker, json_t *version)
     docker->api_maximum = version_number (json_object_get (version, "ApiVersion"));
     docker->api_minimum = version_number (json_object_get (version, "MinAPIVersion"));
     docker->step = STEP_INFO;
-    engine_ask (docker, &docker->discovery, "/info");
+    upstream_ask (&docker->engine, &docker->discovery, "/info");
 }
 
 /* The host name of a container is its id, unless it was given another one; then no address is known, and nothing else
@@ -140,7 +141,7 @@ static void on_info (struct docker *docker, json_t *info)
         char target[300];
         snprintf (target, sizeof target, "/containers/%s/json", docker->host_name);
         docker->step = STEP_CONTAINER;
-        engine_ask (docker, &docker->discovery, target);
+        upstream_ask (&docker->engine, &docker->discovery, target);
         return;
     }
     finish (docker);
@@ -174,7 +175,7 @@ static void ask_network (struct docker *docker)
     copy_text (id, sizeof id, json_object_get (json_object_get (docker->networks, name), "NetworkID"));
     snprintf (target, sizeof target, "/networks/%s", host_name_is_plain (id) ? id : "none");
     docker->step = STEP_NETWORK;
-    engine_ask (docker, &docker->discovery, target);
+    upstream_ask (&docker->engine, &docker->discovery, target);
 }
 
 /* The first network that is not the ingress mesh, and in a Swarm spans it, gives the address (contract 2, step 4). */
@@ -196,9 +197,10 @@ static void on_network (struct docker *docker, json_t *network)
     ask_network (docker);
 }
 
-static void on_answer (struct docker *docker, struct inquiry *inquiry, unsigned status, struct slice text)
+static void on_answer (void *self, struct inquiry *inquiry, unsigned status, struct slice text)
 {
     (void) inquiry;
+    struct docker *docker = self;
     char why[200];
     if (status == 0)
     {
@@ -232,7 +234,7 @@ static void discover (struct timer *timer)
     timer_set (docker->actor, timer, ANSWER_TIME, discover);
     if (docker->step != STEP_NONE && docker->discovery.connection)
     {
-        engine_drop_question (&docker->discovery);
+        upstream_drop_question (&docker->discovery);
         fail (docker, "the engine does not answer");
         return;
     }
@@ -244,7 +246,7 @@ static void discover (struct timer *timer)
         return;
     }
     docker->step = known ? STEP_INFO : STEP_VERSION;
-    engine_ask (docker, &docker->discovery, known ? "/info" : "/version");
+    upstream_ask (&docker->engine, &docker->discovery, known ? "/info" : "/version");
 }
 
 void discovery_engine_lost (struct docker *docker, const char *why)
@@ -257,15 +259,25 @@ void discovery_engine_lost (struct docker *docker, const char *why)
     timer_set (docker->actor, &docker->discover_again, 0, discover);
 }
 
+void discovery_refresh (struct docker *docker)
+{
+    uint64_t now = actor_now (docker->actor);
+    if (docker->step != STEP_NONE || !docker->reachable || !docker->node[0] ||
+        now - docker->refreshed < REFRESH_LEAST_TIME)
+        return;
+    docker->refreshed = now;
+    timer_set (docker->actor, &docker->discover_again, 0, discover);
+}
+
 /* ---------------------------------------------------------------------------------------------------------- watchdog
  */
 
-static void on_alive (struct docker *docker, struct inquiry *inquiry, unsigned status, struct slice text)
+static void on_alive (void *self, struct inquiry *inquiry, unsigned status, struct slice text)
 {
-    (void) docker, (void) inquiry, (void) status, (void) text;
+    (void) self, (void) inquiry, (void) status, (void) text;
 }
 
-static bool is_silent (const struct docker *docker, const struct engine_connection *connection)
+static bool is_silent (const struct docker *docker, const struct upstream_connection *connection)
 {
     return !connection->inquiry && !connection->head_done && connection->request_done &&
            actor_now (docker->actor) - connection->begun >= SILENCE_TIME;
@@ -273,14 +285,14 @@ static bool is_silent (const struct docker *docker, const struct engine_connecti
 
 static void give_up_silent (struct docker *docker)
 {
-    struct engine_connection *next;
-    for (struct engine_connection *connection = docker->busy; connection; connection = next)
+    struct upstream_connection *next;
+    for (struct upstream_connection *connection = docker->engine.busy; connection; connection = next)
     {
         next = connection->next;
         if (!is_silent (docker, connection))
             continue;
         docker->counters.hung++;
-        engine_fail (connection, 504, "the engine took the request and does not answer, not even to /_ping");
+        upstream_fail (connection, 504, "the engine took the request and does not answer, not even to /_ping");
     }
 }
 
@@ -293,16 +305,16 @@ static void watchdog (struct timer *timer)
     {
         if (now - docker->probe_begun < ANSWER_TIME)
             return;
-        engine_drop_question (&docker->probe);
+        upstream_drop_question (&docker->probe);
         give_up_silent (docker);
         return;
     }
-    for (const struct engine_connection *connection = docker->busy; connection; connection = connection->next)
+    for (const struct upstream_connection *connection = docker->engine.busy; connection; connection = connection->next)
         if (is_silent (docker, connection))
         {
             docker->probe_begun = now;
             docker->probe.done = on_alive;
-            engine_ask (docker, &docker->probe, "/_ping");
+            upstream_ask (&docker->engine, &docker->probe, "/_ping");
             return;
         }
 }
@@ -311,6 +323,7 @@ void discovery_start (struct docker *docker)
 {
     if (gethostname (docker->host_name, sizeof docker->host_name - 1) < 0)
         docker->host_name[0] = '\0';
+    docker->discovery.self = docker->probe.self = docker;
     timer_set (docker->actor, &docker->discover_again, 0, discover);
     timer_set (docker->actor, &docker->watchdog, WATCHDOG_TIME, watchdog);
 }
@@ -319,8 +332,8 @@ void discovery_stop (struct docker *docker)
 {
     timer_clear (&docker->discover_again);
     timer_clear (&docker->watchdog);
-    engine_drop_question (&docker->discovery);
-    engine_drop_question (&docker->probe);
+    upstream_drop_question (&docker->discovery);
+    upstream_drop_question (&docker->probe);
     json_decref (docker->networks);
     docker->networks = NULL;
 }
