@@ -29,7 +29,7 @@ static void on_inspect (struct docker *docker, struct message *message)
 {
     struct budget *budget = docker->configuration->budget;
     json_t *state = json_pack (
-        "{sb ss ss ss ss sb si si sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI}", "reachable", docker->reachable,
+        "{sb ss ss ss ss sb si si sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI}", "reachable", docker->reachable,
         "socket", docker->path, "name", docker->name, "node", docker->node, "address", docker->address, "manager",
         docker->manager, "api_minimum", (int) docker->api_minimum, "api_maximum", (int) docker->api_maximum,
         "connections", (json_int_t) docker->count, "idle", (json_int_t) docker->idle_count, "streams",
@@ -38,8 +38,8 @@ static void on_inspect (struct docker *docker, struct message *message)
         (json_int_t) docker->counters.requests, "connects", (json_int_t) docker->counters.connects, "reused",
         (json_int_t) docker->counters.reused, "retried", (json_int_t) docker->counters.retried, "failed",
         (json_int_t) docker->counters.failed, "aborted", (json_int_t) docker->counters.aborted, "upgrades",
-        (json_int_t) docker->counters.upgrades, "hung", (json_int_t) docker->counters.hung, "unknown_streams",
-        (json_int_t) docker->streams.unknown);
+        (json_int_t) docker->counters.upgrades, "hung", (json_int_t) docker->counters.hung, "stalled",
+        (json_int_t) docker->counters.stalled, "unknown_streams", (json_int_t) docker->streams.unknown);
     if (state)
         json_object_set_new (state, "last_failure", json_string (docker->last_failure));
     actor_report (docker->actor, message->envelope.from, state);

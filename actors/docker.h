@@ -33,6 +33,15 @@ enum engine_state
     ENGINE_CLOSED,     /* waits to be freed */
 };
 
+/* When an engine counts as silent: milliseconds, see engine_discovery.c. */
+struct engine_times
+{
+    uint64_t look;    /* between two looks of the watchdog */
+    uint64_t silence; /* without the head of an answer; then the engine is asked whether it lives */
+    uint64_t answer;  /* for that question */
+    uint64_t stall;   /* without reading, after the engine has ended its side of a raw stream */
+};
+
 /* A question of the agent's own. */
 struct docker;
 struct engine_connection;
@@ -77,6 +86,10 @@ struct engine_connection
     uint64_t credit; /* bytes that the client is ready for */
     char *held;      /* part of a head */
     size_t held_length;
+
+    /* input of a raw stream that the engine does not read, as the watchdog sees it */
+    int unread;           /* bytes, roughly */
+    uint64_t unread_from; /* ms; 0: none at the last look */
 };
 
 struct docker
@@ -93,6 +106,7 @@ struct docker
 
     /* discovery: see engine_discovery.c */
     struct timer discover_again, watchdog;
+    struct engine_times times;
     struct inquiry discovery, probe;
     unsigned step;
     bool reachable, said_unreachable;
@@ -104,7 +118,7 @@ struct docker
 
     struct
     {
-        uint64_t requests, connects, reused, retried, failed, aborted, upgrades, hung;
+        uint64_t requests, connects, reused, retried, failed, aborted, upgrades, hung, stalled;
     } counters;
 };
 
@@ -123,6 +137,9 @@ void engine_on_credit (struct engine_connection *connection, uint64_t bytes);
 
 /* Closes the connection, and with it whatever the engine was doing for it. Says nothing to the client. */
 void engine_close (struct engine_connection *connection);
+
+/* Tells the client that the stream is over, and closes. */
+void engine_abort (struct engine_connection *connection, const char *why);
 
 /* Answers 502 or 504 when no head was passed on yet, else aborts the answer; then closes. */
 void engine_fail (struct engine_connection *connection, unsigned status, const char *why);

@@ -100,10 +100,11 @@ void engine_close (struct engine_connection *connection)
     actor_defer (docker->actor, free_connection, connection);
 }
 
-static void send_abort (struct engine_connection *connection, const char *why)
+void engine_abort (struct engine_connection *connection, const char *why)
 {
     union message_fields fields = {.abort = {.reason = slice_from (why)}};
     actor_send (connection->docker->actor, connection->client, MESSAGE_abort, &connection->subject, &fields, NULL);
+    engine_close (connection);
 }
 
 void engine_fail (struct engine_connection *connection, unsigned status, const char *why)
@@ -124,10 +125,12 @@ void engine_fail (struct engine_connection *connection, unsigned status, const c
     else
         log_debug ("docker", "a request failed: %s", why);
     if (connection->head_done)
-        send_abort (connection, why);
-    else
-        answer_error (docker->actor, connection->client, &connection->subject, status,
-                      "Unable to proxy the request via the Docker socket", why);
+    {
+        engine_abort (connection, why);
+        return;
+    }
+    answer_error (docker->actor, connection->client, &connection->subject, status,
+                  "Unable to proxy the request via the Docker socket", why);
     engine_close (connection);
 }
 
@@ -215,6 +218,7 @@ static struct engine_connection *take_connection (struct docker *docker)
     connection->begun = actor_now (docker->actor);
     connection->credit = 0;
     connection->first_credit = 0;
+    connection->unread_from = 0;
     link_into (&docker->busy, connection);
     return connection;
 }
@@ -741,10 +745,7 @@ static void on_ready (struct watch *watch, uint32_t events)
     /* The engine closed both directions of a raw stream, and its last byte was read: nothing can be sent to it any
      * more. */
     if ((events & (EPOLLHUP | EPOLLERR)) && connection->state == ENGINE_RAW && connection->answer_ended)
-    {
-        send_abort (connection, "the engine closed the stream");
-        engine_close (connection);
-    }
+        engine_abort (connection, "the engine closed the stream");
     else if ((events & EPOLLERR) && connection->state == ENGINE_BUSY && !(events & EPOLLIN))
         on_engine_end (connection, "connection error");
 }

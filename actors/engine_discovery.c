@@ -9,6 +9,10 @@
  *
  * The watchdog answers requests with 504 when the engine has accepted them and is silent, and is silent to /_ping as
  * well. A request alone may take as long as it likes: a wait or a pull says nothing for hours.
+ *
+ * It also ends raw streams that are over but for input which nobody will ever read. When a container ends, the engine
+ * ends its side of the stream and forgets the other: it neither reads nor closes until its garbage collector comes by.
+ * That the client has gone cannot be seen, because its end stands behind that input.
  */
 #include "docker.h"
 
@@ -18,8 +22,10 @@
 #include "placement.h"
 
 #include <arpa/inet.h>
+#include <linux/sockios.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 enum
@@ -27,9 +33,9 @@ enum
     DISCOVER_AGAIN_TIME = 1000, /* ms until the engine is looked for again, plus up to a quarter */
     REFRESH_TIME = 60000,       /* ms; the role of a Swarm node may change */
     ANSWER_TIME = 10000,        /* ms that the engine has for a question of ours */
-    WATCHDOG_TIME = 5000,       /* ms between two looks */
-    SILENCE_TIME = 20000,       /* ms without the head of an answer after which the engine is asked whether it lives */
 };
+
+static const struct engine_times s_times = {.look = 5000, .silence = 20000, .answer = ANSWER_TIME, .stall = 10000};
 
 enum step
 {
@@ -268,7 +274,7 @@ static void on_alive (struct docker *docker, struct inquiry *inquiry, unsigned s
 static bool is_silent (const struct docker *docker, const struct engine_connection *connection)
 {
     return !connection->inquiry && !connection->head_done && connection->request_done &&
-           actor_now (docker->actor) - connection->begun >= SILENCE_TIME;
+           actor_now (docker->actor) - connection->begun >= docker->times.silence;
 }
 
 static void give_up_silent (struct docker *docker)
@@ -284,14 +290,42 @@ static void give_up_silent (struct docker *docker)
     }
 }
 
+/* Whether the engine has ended its side of a raw stream, and not read a byte of the other since then or for the time of
+ * a stall. */
+static bool is_stalled (struct engine_connection *connection, uint64_t now)
+{
+    int unread = 0;
+    bool over = connection->state == ENGINE_RAW && connection->answer_ended;
+    if (!over || ioctl (connection->fd, SIOCOUTQ, &unread) < 0 || unread == 0)
+        connection->unread_from = 0;
+    else if (connection->unread_from == 0 || unread != connection->unread)
+        connection->unread_from = now;
+    connection->unread = unread;
+    return connection->unread_from && now - connection->unread_from >= connection->docker->times.stall;
+}
+
+static void end_stalled (struct docker *docker, uint64_t now)
+{
+    struct engine_connection *next;
+    for (struct engine_connection *connection = docker->busy; connection; connection = next)
+    {
+        next = connection->next;
+        if (!is_stalled (connection, now))
+            continue;
+        docker->counters.stalled++;
+        engine_abort (connection, "the engine ended the stream and reads no more of it");
+    }
+}
+
 static void watchdog (struct timer *timer)
 {
     struct docker *docker = OWNER (timer, struct docker, watchdog);
     uint64_t now = actor_now (docker->actor);
-    timer_set (docker->actor, timer, WATCHDOG_TIME, watchdog);
+    timer_set (docker->actor, timer, docker->times.look, watchdog);
+    end_stalled (docker, now);
     if (docker->probe.connection)
     {
-        if (now - docker->probe_begun < ANSWER_TIME)
+        if (now - docker->probe_begun < docker->times.answer)
             return;
         engine_drop_question (&docker->probe);
         give_up_silent (docker);
@@ -312,7 +346,8 @@ void discovery_start (struct docker *docker)
     if (gethostname (docker->host_name, sizeof docker->host_name - 1) < 0)
         docker->host_name[0] = '\0';
     timer_set (docker->actor, &docker->discover_again, 0, discover);
-    timer_set (docker->actor, &docker->watchdog, WATCHDOG_TIME, watchdog);
+    docker->times = docker->configuration->engine_times ? *docker->configuration->engine_times : s_times;
+    timer_set (docker->actor, &docker->watchdog, docker->times.look, watchdog);
 }
 
 void discovery_stop (struct docker *docker)
