@@ -61,7 +61,7 @@ static void on_inspect (struct docker *docker, struct message *message)
 {
     struct budget *budget = docker->configuration->budget;
     json_t *state = json_pack (
-        "{sb ss ss ss ss sb si si sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI}", "reachable", docker->reachable,
+        "{sb ss ss ss ss sb si si sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI}", "reachable", docker->reachable,
         "socket", docker->engine.path, "name", docker->name, "node", docker->node, "address", docker->address,
         "manager", docker->manager, "api_minimum", (int) docker->api_minimum, "api_maximum", (int) docker->api_maximum,
         "connections", (json_int_t) docker->owner.count, "idle", (json_int_t) docker->engine.idle_count, "streams",
@@ -71,8 +71,8 @@ static void on_inspect (struct docker *docker, struct message *message)
         "connects", (json_int_t) docker->owner.counters.connects, "reused", (json_int_t) docker->owner.counters.reused,
         "retried", (json_int_t) docker->owner.counters.retried, "failed", (json_int_t) docker->owner.counters.failed,
         "aborted", (json_int_t) docker->owner.counters.aborted, "upgrades",
-        (json_int_t) docker->owner.counters.upgrades, "hung", (json_int_t) docker->counters.hung, "unknown_streams",
-        (json_int_t) docker->owner.streams.unknown);
+        (json_int_t) docker->owner.counters.upgrades, "hung", (json_int_t) docker->counters.hung, "stalled",
+        (json_int_t) docker->counters.stalled, "unknown_streams", (json_int_t) docker->owner.streams.unknown);
     if (state)
         json_object_set_new (state, "last_failure", json_string (docker->owner.last_failure));
     actor_report (docker->actor, message->envelope.from, state);

@@ -11,6 +11,15 @@
 
 #include <jansson.h>
 
+/* When an engine counts as silent: milliseconds, see engine_discovery.c. */
+struct engine_times
+{
+    uint64_t look;    /* between two looks of the watchdog */
+    uint64_t silence; /* without the head of an answer; then the engine is asked whether it lives */
+    uint64_t answer;  /* for that question */
+    uint64_t stall;   /* without reading, after the engine has ended its side of a raw stream */
+};
+
 struct docker
 {
     struct actor *actor;
@@ -20,6 +29,7 @@ struct docker
 
     /* discovery: see engine_discovery.c */
     struct timer discover_again, watchdog;
+    struct engine_times times;
     struct inquiry discovery, probe;
     unsigned step;
     bool reachable, said_unreachable;
@@ -31,7 +41,7 @@ struct docker
 
     struct
     {
-        uint64_t hung;
+        uint64_t hung, stalled;
     } counters;
 };
 

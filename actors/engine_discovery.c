@@ -9,6 +9,10 @@
  *
  * The watchdog answers requests with 504 when the engine has accepted them and is silent, and is silent to /_ping as
  * well. A request alone may take as long as it likes: a wait or a pull says nothing for hours.
+ *
+ * It also ends raw streams that are over but for input which nobody will ever read. When a container ends, the engine
+ * ends its side of the stream and forgets the other: it neither reads nor closes until its garbage collector comes by.
+ * That the client has gone cannot be seen, because its end stands behind that input.
  */
 #include "docker.h"
 
@@ -18,8 +22,10 @@
 #include "placement.h"
 
 #include <arpa/inet.h>
+#include <linux/sockios.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 enum
@@ -28,9 +34,9 @@ enum
     REFRESH_TIME = 60000,       /* ms; the role of a Swarm node may change */
     REFRESH_LEAST_TIME = 1000,  /* ms between two looks that others asked for */
     ANSWER_TIME = 10000,        /* ms that the engine has for a question of ours */
-    WATCHDOG_TIME = 5000,       /* ms between two looks */
-    SILENCE_TIME = 20000,       /* ms without the head of an answer after which the engine is asked whether it lives */
 };
+
+static const struct engine_times s_times = {.look = 5000, .silence = 20000, .answer = ANSWER_TIME, .stall = 10000};
 
 enum step
 {
@@ -280,7 +286,7 @@ static void on_alive (void *self, struct inquiry *inquiry, unsigned status, stru
 static bool is_silent (const struct docker *docker, const struct upstream_connection *connection)
 {
     return !connection->inquiry && !connection->head_done && connection->request_done &&
-           actor_now (docker->actor) - connection->begun >= SILENCE_TIME;
+           actor_now (docker->actor) - connection->begun >= docker->times.silence;
 }
 
 static void give_up_silent (struct docker *docker)
@@ -296,14 +302,42 @@ static void give_up_silent (struct docker *docker)
     }
 }
 
+/* Whether the engine has ended its side of a raw stream, and not read a byte of the other since then or for the time of
+ * a stall. */
+static bool is_stalled (struct docker *docker, struct upstream_connection *connection, uint64_t now)
+{
+    int unread = 0;
+    bool over = connection->state == UPSTREAM_RAW && connection->answer_ended;
+    if (!over || ioctl (connection->fd, SIOCOUTQ, &unread) < 0 || unread == 0)
+        connection->unread_from = 0;
+    else if (connection->unread_from == 0 || unread != connection->unread)
+        connection->unread_from = now;
+    connection->unread = unread;
+    return connection->unread_from && now - connection->unread_from >= docker->times.stall;
+}
+
+static void end_stalled (struct docker *docker, uint64_t now)
+{
+    struct upstream_connection *next;
+    for (struct upstream_connection *connection = docker->engine.busy; connection; connection = next)
+    {
+        next = connection->next;
+        if (!is_stalled (docker, connection, now))
+            continue;
+        docker->counters.stalled++;
+        upstream_abort (connection, "the engine ended the stream and reads no more of it");
+    }
+}
+
 static void watchdog (struct timer *timer)
 {
     struct docker *docker = OWNER (timer, struct docker, watchdog);
     uint64_t now = actor_now (docker->actor);
-    timer_set (docker->actor, timer, WATCHDOG_TIME, watchdog);
+    timer_set (docker->actor, timer, docker->times.look, watchdog);
+    end_stalled (docker, now);
     if (docker->probe.connection)
     {
-        if (now - docker->probe_begun < ANSWER_TIME)
+        if (now - docker->probe_begun < docker->times.answer)
             return;
         upstream_drop_question (&docker->probe);
         give_up_silent (docker);
@@ -325,7 +359,8 @@ void discovery_start (struct docker *docker)
         docker->host_name[0] = '\0';
     docker->discovery.self = docker->probe.self = docker;
     timer_set (docker->actor, &docker->discover_again, 0, discover);
-    timer_set (docker->actor, &docker->watchdog, WATCHDOG_TIME, watchdog);
+    docker->times = docker->configuration->engine_times ? *docker->configuration->engine_times : s_times;
+    timer_set (docker->actor, &docker->watchdog, docker->times.look, watchdog);
 }
 
 void discovery_stop (struct docker *docker)

@@ -105,11 +105,12 @@ void upstream_close_all (struct upstream *upstream)
     upstream_close_idle (upstream);
 }
 
-static void send_abort (struct upstream_connection *connection, const char *why)
+void upstream_abort (struct upstream_connection *connection, const char *why)
 {
     union message_fields fields = {.abort = {.reason = slice_from (why)}};
     actor_send (connection->upstream->owner->actor, connection->client, MESSAGE_abort, &connection->subject, &fields,
                 NULL);
+    upstream_close (connection);
 }
 
 /* Nothing of an answer came, and the request did no harm that a second one could double. */
@@ -151,10 +152,10 @@ void upstream_fail (struct upstream_connection *connection, unsigned status, con
     if (connection->head_done)
     {
         text[255] = '\0'; /* what an abort may say at most */
-        send_abort (connection, text);
+        upstream_abort (connection, text);
+        return;
     }
-    else
-        answer_error (owner->actor, connection->client, &connection->subject, status, connection->unavailable, text);
+    answer_error (owner->actor, connection->client, &connection->subject, status, connection->unavailable, text);
     upstream_close (connection);
 }
 
@@ -285,6 +286,7 @@ static struct upstream_connection *take_connection (struct upstream *upstream)
     connection->begun = actor_now (owner->actor);
     connection->credit = 0;
     connection->first_credit = 0;
+    connection->unread_from = 0;
     link_into (&upstream->busy, connection);
     return connection;
 }

@@ -163,6 +163,10 @@ struct upstream_connection
     uint64_t credit; /* bytes that the client is ready for */
     char *held;      /* part of a head */
     size_t held_length;
+
+    /* input of a raw stream that the server does not read, as a watchdog sees it */
+    int unread;           /* bytes, roughly */
+    uint64_t unread_from; /* ms; 0: none at the last look */
 };
 
 /* ---- upstream.c: what actors call */
@@ -187,6 +191,9 @@ void upstream_close_all (struct upstream *upstream);
 
 /* Closes the connection, and with it whatever the server was doing for it. Says nothing to the client. */
 void upstream_close (struct upstream_connection *connection);
+
+/* Tells the client that the stream is over, and closes. */
+void upstream_abort (struct upstream_connection *connection, const char *why);
 
 /* Asks another server where that is possible; else answers with the status when no head was passed on yet, or aborts
  * the answer; then closes. */

@@ -32,13 +32,6 @@ static void send_end (struct upstream_connection *connection)
                     &no_trailers, NULL);
 }
 
-static void send_abort (struct upstream_connection *connection, const char *why)
-{
-    union message_fields fields = {.abort = {.reason = slice_from (why)}};
-    actor_send (connection->upstream->owner->actor, connection->client, MESSAGE_abort, &connection->subject, &fields,
-                NULL);
-}
-
 static void fail_malformed (struct upstream_connection *connection)
 {
     char why[UPSTREAM_TEXT];
@@ -327,10 +320,7 @@ void upstream_read (struct upstream_connection *connection, uint32_t events)
     /* The server closed both directions of a raw stream, and its last byte was read: nothing can be sent to it any
      * more. */
     if ((events & (EPOLLHUP | EPOLLERR)) && connection->state == UPSTREAM_RAW && connection->answer_ended)
-    {
-        send_abort (connection, "the other side closed the stream");
-        upstream_close (connection);
-    }
+        upstream_abort (connection, "the other side closed the stream");
     else if ((events & EPOLLERR) && connection->state == UPSTREAM_BUSY && !(events & EPOLLIN))
         on_server_end (connection, "connection error");
 }
