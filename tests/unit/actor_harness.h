@@ -153,6 +153,7 @@ static inline struct harness *harness_prepare (void)
                                                     .protocol_version = "2.19.0",
                                                     .connections = 1000,
                                                     .engine_connections = 1000,
+                                                    .peer_connections = 1000,
                                                     .header_time = 60000,
                                                     .idle_time = 60000,
                                                     .grace_time = 8000,
