@@ -17,6 +17,7 @@ enum
 const struct placement placement_table[] = {
     {&ingress_class, REACTOR_REQUESTS}, {&auth_class, REACTOR_REQUESTS},   {&router_class, REACTOR_REQUESTS},
     {&docker_class, REACTOR_REQUESTS},  {&control_class, REACTOR_CONTROL}, {&tap_class, REACTOR_CONTROL},
+    {&gather_class, REACTOR_REQUESTS},
 };
 const size_t placement_rows = sizeof placement_table / sizeof *placement_table;
 
