@@ -62,6 +62,7 @@ static void publish (struct docker *docker)
     actor_send (docker->actor, ACTOR_router, MESSAGE_engine, NULL, &fields, NULL);
     actor_send (docker->actor, ACTOR_ingress, MESSAGE_engine, NULL, &fields, NULL);
     actor_send (docker->actor, ACTOR_control, MESSAGE_engine, NULL, &fields, NULL);
+    actor_send (docker->actor, ACTOR_gather, MESSAGE_engine, NULL, &fields, NULL);
 }
 
 static void again (struct docker *docker, uint64_t time)
