@@ -330,8 +330,8 @@ static void start_socket (struct control *control)
     int fd = open_socket (path);
     if (fd < 0)
     {
-        log_warn ("control", "no local socket at %s: %s%s; ping, status, tap and forget do not work, all else does",
-                  path, strerror (errno),
+        log_warn ("control", "no local socket at %s: %s%s; status, tap and forget do not work, all else does", path,
+                  strerror (errno),
                   errno == EPERM ? " (its folder must belong to the agent's user and have mode 0700)" : "");
         return;
     }
