@@ -89,7 +89,8 @@ struct route_decision route_decide (struct slice method, struct slice target)
     {
         decision.unversioned = slice_skip (target, prefix);
         path = slice_skip (path, prefix);
-        if (decision.unversioned.len == 0)
+        /* Without a path there is nothing for a query to ask about, and no room for a slash before it. */
+        if (path.len == 0)
             decision.unversioned = SLICE ("/");
     }
     enum prefix where = cut_prefix (&path, SLICE ("/v1")) ? V1 : cut_prefix (&path, SLICE ("/v2")) ? V2 : BARE;
