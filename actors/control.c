@@ -2,7 +2,7 @@
  *
  * Owns     the local socket and its clients; the signal descriptor
  * In       report, from actors that were asked; engine, from docker; stopped, from ingress
- * Out      inspect to all; forget to auth; watch to tap; stop to ingress
+ * Out      inspect to all; forget to auth; watch to tap; stop to ingress and membership
  * Limits   CLIENTS_MAX; REQUEST_BYTES a request; CLIENT_TIME for it
  *
  * A client sends one line, a JSON object with `command`, and gets one line back; a tap gets lines until it leaves. The
@@ -140,15 +140,17 @@ static json_t *own_state (struct control *control)
                       "messages_refused", (json_int_t) counters.refused);
 }
 
+/* Asks every actor but this one. */
 static void begin_status (struct client *client)
 {
-    static const enum actor_id asked[] = {ACTOR_ingress, ACTOR_auth, ACTOR_router, ACTOR_docker, ACTOR_tap};
+    struct actor *actor = client->control->actor;
     client->reports = json_object ();
-    for (size_t index = 0; index < sizeof asked / sizeof *asked; index++)
-    {
-        client->awaited++;
-        actor_send (client->control->actor, asked[index], MESSAGE_inspect, NULL, NULL, NULL);
-    }
+    for (enum actor_id id = ACTOR_NONE + 1; id < ACTOR_COUNT; id++)
+        if (id != ACTOR_control && actor_is_there (actor, id))
+        {
+            client->awaited++;
+            actor_send (actor, id, MESSAGE_inspect, NULL, NULL, NULL);
+        }
 }
 
 /* A report answers every client that waits for one of this actor: all of them asked before it was made. */
@@ -328,8 +330,8 @@ static void start_socket (struct control *control)
     int fd = open_socket (path);
     if (fd < 0)
     {
-        log_warn ("control", "no local socket at %s: %s%s; ping, status, tap and forget do not work, all else does",
-                  path, strerror (errno),
+        log_warn ("control", "no local socket at %s: %s%s; status, tap and forget do not work, all else does", path,
+                  strerror (errno),
                   errno == EPERM ? " (its folder must belong to the agent's user and have mode 0700)" : "");
         return;
     }
@@ -352,6 +354,7 @@ static void on_signal (struct watch *watch, uint32_t events)
               control->stopping ? "stopping at once" : "stopping in order; once more to stop at once");
     control->stopping = true;
     union message_fields fields = {.stop = {.grace = grace}};
+    actor_send (control->actor, ACTOR_membership, MESSAGE_stop, NULL, &fields, NULL);
     actor_send (control->actor, ACTOR_ingress, MESSAGE_stop, NULL, &fields, NULL);
 }
 

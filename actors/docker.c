@@ -1,8 +1,8 @@
 /* docker.c - the actor in front of the Docker engine.
  *
  * Owns     all connections to the engine's socket; what is known of the engine
- * In       request, from the router; body, end, credit, abort from whoever asked (ingress); inspect
- * Out      response, body, end, credit, abort to whoever asked; engine to router and ingress when something was learned
+ * In       request, from the router; body, end, credit, abort from whoever asked (ingress); rediscover; inspect
+ * Out      response, body, end, credit, abort to whoever asked; engine to all who want it when something was learned
  * Limits   connections to the engine (503); payload in flight (503); IDLE_CONNECTIONS_MAX kept
  * Timers   looking for the engine; the watchdog of requests without an answer
  *
@@ -44,7 +44,7 @@ static void on_lost (struct upstream *upstream, const char *why)
 static void on_answered (struct upstream_connection *connection, const struct http_head *head)
 {
     if (head->status == 503)
-        discovery_refresh (OWNER (connection->upstream, struct docker, engine));
+        discovery_hurry (OWNER (connection->upstream, struct docker, engine));
 }
 
 static const struct upstream_kind s_engine = {
@@ -99,7 +99,7 @@ static void on_message (void *self, struct message *message)
         on_inspect (docker, message);
         break;
     case MESSAGE_rediscover:
-        discovery_refresh (docker);
+        discovery_hurry (docker);
         break;
     default:
         upstream_on_message (&docker->owner, message);

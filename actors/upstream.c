@@ -124,7 +124,7 @@ static void count_failure (struct upstream_owner *owner, const char *why)
 {
     owner->counters.failed++;
     bool news = strcmp (owner->last_failure, why) != 0; /* what is the same as before is only counted */
-    snprintf (owner->last_failure, sizeof owner->last_failure, "%s", why);
+    snprintf (owner->last_failure, sizeof owner->last_failure, "%.*s", UPSTREAM_TEXT - 1, why);
     log_line (news ? LOG_WARN : LOG_DEBUG, owner->kind->subject, "a request failed: %s", why);
 }
 
@@ -135,7 +135,7 @@ void upstream_fail (struct upstream_connection *connection, unsigned status, con
     if (inquiry)
     {
         owner->counters.failed++;
-        snprintf (owner->last_failure, sizeof owner->last_failure, "%s", why);
+        snprintf (owner->last_failure, sizeof owner->last_failure, "%.*s", UPSTREAM_TEXT - 1, why);
         upstream_close (connection);
         inquiry->done (inquiry->self, inquiry, 0, slice_from (why));
         return;

@@ -157,6 +157,7 @@ static inline struct harness *harness_prepare (void)
                                                     .header_time = 60000,
                                                     .idle_time = 60000,
                                                     .grace_time = 8000,
+                                                    .list_time = 30000,
                                                     .advertise_address = "192.0.2.1",
                                                     .budget = &harness->budget};
     s_harness = harness;
