@@ -175,8 +175,6 @@ static void standard_values (void **state)
     assert_int_equal (configuration.idle_time, 120000);
     assert_int_equal (configuration.grace_time, 8000);
     assert_string_equal (configuration.cluster_address, "");
-    assert_int_equal (configuration.probe_timeout, 500);
-    assert_int_equal (configuration.probe_interval, 1000);
     assert_false (configuration.edge);
     assert_true (configuration.edge_tunnel);
     assert_string_equal (configuration.edge_host, "0.0.0.0");
