@@ -75,7 +75,8 @@ static bool cut_prefix (struct slice *path, struct slice prefix)
 /* A cheap look that spares Docker's paths the tables: the second letter of every path in them. */
 static bool may_be_own (struct slice path)
 {
-    return path.len > 1 && memchr ("kpahbwd", path.at[1], 7) != NULL;
+    static const char letters[] = {'k', 'p', 'a', 'h', 'b', 'w', 'd'};
+    return path.len > 1 && memchr (letters, path.at[1], sizeof letters) != NULL;
 }
 
 struct route_decision route_decide (struct slice method, struct slice target)
