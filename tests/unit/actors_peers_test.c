@@ -390,6 +390,39 @@ static void an_abort_closes_the_connection (void **state)
 
 /* ------------------------------------------------------------------------------------------------------ raw streams */
 
+/* The last bytes and the end come in one read of the socket. */
+static void the_end_comes_with_the_last_bytes (void **state)
+{
+    (void) state;
+    struct agent agent = agent_new ();
+    struct harness *harness = begin ();
+    tell_member (harness, &agent, (struct known){.id = "n2", .name = "node2"});
+    uint64_t stream =
+        ask (harness, (struct asked){.method = "POST", .target = "/exec/a/start", .node = "n2", .upgrade = "tcp"});
+    struct session session = take (harness, &agent);
+    session_say (&session, "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n");
+    probe_await (harness, ACTOR_ingress, MESSAGE_credit, stream);
+    session_say (&session, "last");
+    SSL_shutdown (session.ssl);
+    probe_await (harness, ACTOR_ingress, MESSAGE_end, stream);
+    probe_expect_payload (harness, ACTOR_ingress, stream, SLICE ("last"));
+    session_free (&session);
+
+    /* The same, where the client's credit ends with the last byte. */
+    stream = ask (harness, (struct asked){.method = "GET", .target = "/x", .node = "n2", .window = 4});
+    session = take (harness, &agent);
+    session_say (&session, "HTTP/1.1 200 OK\r\n\r\n");
+    probe_await (harness, ACTOR_ingress, MESSAGE_response, stream);
+    session_say (&session, "last");
+    SSL_shutdown (session.ssl);
+    probe_expect_payload (harness, ACTOR_ingress, stream, SLICE ("last"));
+    probe_credit (harness, ACTOR_ingress, ACTOR_peers, stream, 4);
+    probe_await (harness, ACTOR_ingress, MESSAGE_end, stream);
+    session_free (&session);
+    harness_destroy (harness);
+    agent_free (&agent);
+}
+
 static void raw_bytes_and_half_close (void **state)
 {
     (void) state;
@@ -703,6 +736,7 @@ int main (void)
         cmocka_unit_test_teardown (an_answer_that_is_cut_off, harness_teardown),
         cmocka_unit_test_teardown (an_abort_closes_the_connection, harness_teardown),
         cmocka_unit_test_teardown (raw_bytes_and_half_close, harness_teardown),
+        cmocka_unit_test_teardown (the_end_comes_with_the_last_bytes, harness_teardown),
         cmocka_unit_test_teardown (another_key_than_announced, harness_teardown),
         cmocka_unit_test_teardown (a_member_without_a_key, harness_teardown),
         cmocka_unit_test_teardown (unknown_and_gone_members, harness_teardown),
