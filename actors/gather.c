@@ -290,14 +290,14 @@ static void on_inspect (struct gather *gather, struct message *message)
     for (size_t index = 0; index < gather->failed_nodes; index++)
         json_object_set_new (failures, gather->failures[index].name,
                              json_integer ((json_int_t) gather->failures[index].count));
-    json_t *state =
-        json_pack ("{sI sI sI sI sI sI sI sI sI sI sI so}", "members", (json_int_t) gather->members.count, "running",
-                   (json_int_t) gather->list_count, "lists", (json_int_t) gather->counters.lists, "refused",
-                   (json_int_t) gather->counters.refused, "branches", (json_int_t) gather->counters.branches, "failed",
-                   (json_int_t) gather->counters.failed, "failed_others", (json_int_t) gather->counters.failed_others,
-                   "elements", (json_int_t) gather->counters.elements, "bytes", (json_int_t) gather->counters.bytes,
-                   "held_bytes", (json_int_t) gather->held, "unknown_streams",
-                   (json_int_t) (gather->by_client.unknown + gather->by_branch.unknown), "failed_nodes", failures);
+    json_t *state = json_pack (
+        "{sI sI sI sI sI sI sI sI sI sI sI so}", "members", (json_int_t) gather->members.count, "running",
+        (json_int_t) gather->list_count, "lists", (json_int_t) gather->counters.lists, "refused",
+        (json_int_t) gather->counters.refused, "branches", (json_int_t) gather->counters.branches, "failed",
+        (json_int_t) gather->counters.failed, "failed_others", (json_int_t) gather->counters.failed_others, "elements",
+        (json_int_t) gather->counters.elements, "bytes", (json_int_t) gather->counters.bytes, "held_bytes",
+        (json_int_t) gather->held, "unknown_streams",
+        (json_int_t) gather->by_client.unknown + (json_int_t) gather->by_branch.unknown, "failed_nodes", failures);
     actor_report (gather->actor, message->envelope.from, state);
 }
 

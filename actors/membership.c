@@ -370,7 +370,9 @@ static void on_engine (struct membership *membership, const struct message_engin
     snprintf (own->version, sizeof own->version, "%s", SHOAL_VERSION);
     if (!before.id[0])
         own->instance = new_instance (membership);
-    if (membership->swim && memcmp (&before, own, sizeof before) != 0)
+    /* Padding that differs would tell the same once more, no worse. */
+    bool changed = memcmp (&before, own, sizeof before) != 0; /* NOLINT(bugprone-suspicious-memory-comparison) */
+    if (membership->swim && changed)
     {
         swim_update (membership->swim, own, actor_now (membership->actor));
         tick (membership);

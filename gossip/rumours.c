@@ -6,6 +6,7 @@
  */
 #include "machine.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -93,6 +94,7 @@ void rumours_append (struct swim *swim, struct packet *packet, size_t copies)
         while (rumours->level[level])
         {
             struct rumour *rumour = rumours->level[level];
+            assert (rumour->level == level && !rumour->before);
             if (level >= limit)
             {
                 take_out (rumours, rumour);
@@ -149,6 +151,7 @@ void rumours_clear (struct swim *swim)
         while (rumours->level[level])
         {
             struct rumour *rumour = rumours->level[level];
+            assert (rumour->level == level && !rumour->before);
             take_out (rumours, rumour);
             drop (rumours, rumour);
         }

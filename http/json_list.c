@@ -160,7 +160,7 @@ static char escaped_character (const char *at, size_t *size)
         return characters[strchr (names, at[1]) - names];
     char digits[5] = {at[2], at[3], at[4], at[5], 0};
     unsigned long point = strtoul (digits, NULL, 16);
-    return point < 0x80 ? (char) point : 0;
+    return (char) (point < 0x80 ? point : 0);
 }
 
 /* Whether a key, between its quotes and checked by the scanner, is this name. */
@@ -175,7 +175,9 @@ static bool key_is (struct slice key, struct slice name)
         if (key.len == 0)
             return false;
         size_t size = 1;
-        char character = key.at[0] == '\\' ? escaped_character (key.at, &size) : key.at[0];
+        char character = key.at[0];
+        if (character == '\\')
+            character = escaped_character (key.at, &size);
         if (character != name.at[index])
             return false;
         key = slice_skip (key, size);
@@ -395,8 +397,8 @@ enum json_list_result json_list_feed (struct json_list *list, struct slice piece
             good = on_value_end (list, piece, at, &whole);
             break;
         case JSON_BROKEN:
-            good = refuse (list, "broken JSON at byte %llu: %s", (unsigned long long) (list->before + at),
-                           list->scan.error);
+            good =
+                refuse (list, "broken JSON at byte %llu: %s", (unsigned long long) list->before + at, list->scan.error);
             break;
         }
         if (good && event != JSON_MORE && !whole)
