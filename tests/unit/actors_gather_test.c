@@ -1076,8 +1076,8 @@ static void merges_random_pieces (void **state)
                 ended[node] = true;
                 end (harness, &far[node]);
             }
-            if (dice (4) == 0)
-                harness_barrier (harness, ACTOR_gather);
+            if (dice (6) == 0)
+                json_decref (harness_inspect (harness, ACTOR_gather));
             if (dice (6) == 0)
                 probe_credit (harness, ACTOR_ingress, ACTOR_gather, stream, dice (60));
         }
