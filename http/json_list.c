@@ -152,7 +152,7 @@ static size_t place_in_text (const struct json_list *list, size_t at)
 /* ------------------------------------------------------------------------------------------------------- keys */
 
 /* The character that an escape stands for, as far as it is ASCII; *size is the escape's length. 0 for any other. */
-static char escaped_character (const char *at, size_t *size)
+static int escaped_character (const char *at, size_t *size)
 {
     static const char names[] = "\"\\/bfnrt", characters[] = "\"\\/\b\f\n\r\t";
     *size = at[1] == 'u' ? 6 : 2;
@@ -166,8 +166,8 @@ static char escaped_character (const char *at, size_t *size)
 /* Whether a key, between its quotes and checked by the scanner, is this name. */
 static bool key_is (struct slice key, struct slice name)
 {
-    if (key.len == name.len)
-        return memcmp (key.at, name.at, name.len) == 0;
+    if (slice_equal (key, name))
+        return true;
     if (key.len < name.len || key.len > 6 * name.len || !memchr (key.at, '\\', key.len))
         return false;
     for (size_t index = 0; index < name.len; index++)
@@ -369,7 +369,7 @@ static bool on_value_end (struct json_list *list, struct slice piece, size_t at,
     return true;
 }
 
-enum json_list_result json_list_feed (struct json_list *list, struct slice piece, size_t *used)
+enum json_list_result json_list_feed (struct json_list *list, struct slice bytes, size_t *used)
 {
     size_t at = 0;
     list->copied = 0;
@@ -377,24 +377,24 @@ enum json_list_result json_list_feed (struct json_list *list, struct slice piece
     {
         size_t step;
         bool good = true, whole = false;
-        enum json_event event = json_scan_next (&list->scan, piece.at + at, piece.len - at, &step);
+        enum json_event event = json_scan_next (&list->scan, bytes.at + at, bytes.len - at, &step);
         at += step;
         switch (event)
         {
         case JSON_MORE:
-            good = !list->copying || copy_to (list, piece, at);
+            good = !list->copying || copy_to (list, bytes, at);
             break;
         case JSON_KEY_BEGIN:
             good = on_key_begin (list, at);
             break;
         case JSON_KEY_END:
-            good = on_key_end (list, piece, at);
+            good = on_key_end (list, bytes, at);
             break;
         case JSON_VALUE_BEGIN:
-            good = on_value_begin (list, piece, at);
+            good = on_value_begin (list, bytes, at);
             break;
         case JSON_VALUE_END:
-            good = on_value_end (list, piece, at, &whole);
+            good = on_value_end (list, bytes, at, &whole);
             break;
         case JSON_BROKEN:
             good =
