@@ -69,6 +69,9 @@ struct actor_class
     void (*stop) (void **self);
 };
 
+/* Whether an actor is part of the runtime: only then it can be sent anything. */
+bool actor_is_there (const struct actor *actor, enum actor_id id);
+
 /* The runtime that an actor belongs to; its own name. */
 struct runtime *actor_runtime (struct actor *actor);
 const char *actor_self_name (const struct actor *actor);

@@ -11,6 +11,9 @@
 enum
 {
     PINNED_KEYS_MAX = 8,
+    PROBE_INTERVAL_LEAST = 100,  /* ms */
+    PROBE_INTERVAL_MOST = 60000, /* ms */
+    PROBE_TIMEOUT_LEAST = 20,    /* ms */
 };
 
 struct configuration

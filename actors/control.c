@@ -2,7 +2,7 @@
  *
  * Owns     the local socket and its clients; the signal descriptor
  * In       report, from actors that were asked; engine, from docker; stopped, from ingress
- * Out      inspect to all; forget to auth; watch to tap; stop to ingress
+ * Out      inspect to all; forget to auth; watch to tap; stop to ingress and membership
  * Limits   CLIENTS_MAX; REQUEST_BYTES a request; CLIENT_TIME for it
  *
  * A client sends one line, a JSON object with `command`, and gets one line back; a tap gets lines until it leaves. The
@@ -142,7 +142,8 @@ static json_t *own_state (struct control *control)
 
 static void begin_status (struct client *client)
 {
-    static const enum actor_id asked[] = {ACTOR_ingress, ACTOR_auth, ACTOR_router, ACTOR_docker, ACTOR_tap};
+    static const enum actor_id asked[] = {ACTOR_ingress, ACTOR_auth, ACTOR_router,
+                                          ACTOR_docker,  ACTOR_tap,  ACTOR_membership};
     client->reports = json_object ();
     for (size_t index = 0; index < sizeof asked / sizeof *asked; index++)
     {
@@ -352,6 +353,7 @@ static void on_signal (struct watch *watch, uint32_t events)
               control->stopping ? "stopping at once" : "stopping in order; once more to stop at once");
     control->stopping = true;
     union message_fields fields = {.stop = {.grace = grace}};
+    actor_send (control->actor, ACTOR_membership, MESSAGE_stop, NULL, &fields, NULL);
     actor_send (control->actor, ACTOR_ingress, MESSAGE_stop, NULL, &fields, NULL);
 }
 

@@ -1,8 +1,8 @@
 /* docker.c - the actor in front of the Docker engine.
  *
  * Owns     all connections to the engine's socket; what is known of the engine
- * In       request, from the router; body, end, credit, abort from whoever asked (ingress); inspect
- * Out      response, body, end, credit, abort to whoever asked; engine to router and ingress when something was learned
+ * In       request, from the router; body, end, credit, abort from whoever asked (ingress); rediscover; inspect
+ * Out      response, body, end, credit, abort to whoever asked; engine to all who want it when something was learned
  * Limits   connections to the engine (503); payload in flight (503); IDLE_CONNECTIONS_MAX kept
  * Timers   looking for the engine; the watchdog of requests without an answer
  *
@@ -56,6 +56,11 @@ static void on_message (void *self, struct message *message)
     if (message->envelope.type == MESSAGE_inspect)
     {
         on_inspect (docker, message);
+        return;
+    }
+    if (message->envelope.type == MESSAGE_rediscover)
+    {
+        discovery_hurry (docker);
         return;
     }
     struct engine_connection *connection = stream_table_get (&docker->streams, message->envelope.stream);

@@ -97,9 +97,10 @@ struct docker
     unsigned step;
     bool reachable, said_unreachable;
     unsigned api_minimum, api_maximum;
-    char name[256], node[64], address[64], host_name[256];
+    char name[256], node[64], address[64], service[257], host_name[256];
     bool manager;
     json_t *networks; /* of the own container, while they are looked at */
+    uint64_t asked;   /* ms; when the engine was last asked */
     uint64_t probe_begun;
 
     struct
@@ -131,6 +132,9 @@ void engine_fail (struct engine_connection *connection, unsigned status, const c
 
 void discovery_start (struct docker *docker);
 void discovery_stop (struct docker *docker);
+
+/* What is known may be stale: asks the engine now, or shortly after it was asked last. */
+void discovery_hurry (struct docker *docker);
 
 /* A connection could not be made or was lost: the engine is looked for again. */
 void discovery_engine_lost (struct docker *docker, const char *why);

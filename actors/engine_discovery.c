@@ -25,7 +25,9 @@
 enum
 {
     DISCOVER_AGAIN_TIME = 1000, /* ms until the engine is looked for again, plus up to a quarter */
-    REFRESH_TIME = 60000,       /* ms; the role of a Swarm node may change */
+    REFRESH_TIME = 60000,       /* ms; a standalone engine may join a Swarm */
+    SWARM_REFRESH_TIME = 10000, /* ms; the role of a Swarm node may change, and managers are where requests go */
+    HURRY_TIME = 1000,          /* ms between two questions, however many want to know */
     ANSWER_TIME = 10000,        /* ms that the engine has for a question of ours */
     WATCHDOG_TIME = 5000,       /* ms between two looks */
     SILENCE_TIME = 20000,       /* ms without the head of an answer after which the engine is asked whether it lives */
@@ -51,10 +53,13 @@ static void publish (struct docker *docker)
                                               .name = slice_from (docker->name),
                                               .node = slice_from (docker->node),
                                               .manager = docker->manager,
-                                              .address = slice_from (docker->address)}};
-    actor_send (docker->actor, ACTOR_router, MESSAGE_engine, NULL, &fields, NULL);
-    actor_send (docker->actor, ACTOR_ingress, MESSAGE_engine, NULL, &fields, NULL);
-    actor_send (docker->actor, ACTOR_control, MESSAGE_engine, NULL, &fields, NULL);
+                                              .address = slice_from (docker->address),
+                                              .service = slice_from (docker->service)}};
+    static const enum actor_id told[] = {ACTOR_router,     ACTOR_ingress, ACTOR_control,
+                                         ACTOR_membership, ACTOR_peers,   ACTOR_gather};
+    for (size_t index = 0; index < sizeof told / sizeof *told; index++)
+        if (actor_is_there (docker->actor, told[index]))
+            actor_send (docker->actor, told[index], MESSAGE_engine, NULL, &fields, NULL);
 }
 
 static void again (struct docker *docker, uint64_t time)
@@ -88,7 +93,7 @@ static void finish (struct docker *docker)
     docker->reachable = true;
     docker->said_unreachable = false;
     publish (docker);
-    again (docker, REFRESH_TIME);
+    again (docker, docker->node[0] ? SWARM_REFRESH_TIME : REFRESH_TIME);
 }
 
 /* ---------------------------------------------------------------------------------------------------------- the steps
@@ -133,9 +138,11 @@ static void on_info (struct docker *docker, json_t *info)
     copy_text (docker->name, sizeof docker->name, json_object_get (info, "Name"));
     copy_text (docker->node, sizeof docker->node, json_object_get (swarm, "NodeID"));
     docker->manager = json_is_true (json_object_get (swarm, "ControlAvailable"));
-    if (docker->configuration->advertise_address[0])
+    /* In a Swarm the container also says which service's it is, and so where the other agents are. */
+    bool told = docker->configuration->advertise_address[0];
+    if (told)
         snprintf (docker->address, sizeof docker->address, "%s", docker->configuration->advertise_address);
-    else if (host_name_is_plain (docker->host_name))
+    if (host_name_is_plain (docker->host_name) && (!told || docker->node[0]))
     {
         char target[300];
         snprintf (target, sizeof target, "/containers/%s/json", docker->host_name);
@@ -149,7 +156,10 @@ static void on_info (struct docker *docker, json_t *info)
 static void on_container (struct docker *docker, json_t *container)
 {
     json_t *networks = json_object_get (json_object_get (container, "NetworkSettings"), "Networks");
-    docker->networks = json_is_object (networks) ? json_deep_copy (networks) : NULL;
+    json_t *labels = json_object_get (json_object_get (container, "Config"), "Labels");
+    copy_text (docker->service, sizeof docker->service, json_object_get (labels, "com.docker.swarm.service.name"));
+    bool wanted = json_is_object (networks) && !docker->configuration->advertise_address[0];
+    docker->networks = wanted ? json_deep_copy (networks) : NULL;
     ask_network (docker);
 }
 
@@ -238,13 +248,17 @@ static void discover (struct timer *timer)
     }
     /* What versions it speaks does not change while it runs; asking costs the engine two processes. */
     bool known = docker->reachable && docker->api_maximum;
-    if (known && !docker->node[0])
-    {
-        again (docker, REFRESH_TIME);
-        return;
-    }
     docker->step = known ? STEP_INFO : STEP_VERSION;
+    docker->asked = actor_now (docker->actor);
     engine_ask (docker, &docker->discovery, known ? "/info" : "/version");
+}
+
+void discovery_hurry (struct docker *docker)
+{
+    uint64_t now = actor_now (docker->actor), due = docker->asked + HURRY_TIME;
+    if (docker->step != STEP_NONE || !docker->reachable || docker->discover_again.at <= due)
+        return;
+    timer_set (docker->actor, &docker->discover_again, due > now ? due - now : 0, discover);
 }
 
 void discovery_engine_lost (struct docker *docker, const char *why)

@@ -4,7 +4,8 @@
  * Owns     the listening socket, all clients' connections, the TLS key and certificate.
  * In       response, body, end, credit, abort: of a stream; from whoever answers it
  *          engine: the address to put into the certificate; listen: open or close the API; stop; inspect
- * Out      request to auth; body, end, credit, abort to the far end; stopped, report to control
+ * Out      request to auth; body, end, credit, abort to the far end; stopped, report to control; identity to
+ *          membership
  * Limits   connections (503), unfinished heads (503), payload in flight (503), head size and fields (431), times (408,
  * close) Timers   one per connection; accepting again after EMFILE; the certificate's age; the grace time of a stop
  */
@@ -367,6 +368,9 @@ static void *start (struct actor *actor, const void *configuration)
         return NULL;
     }
     timer_set (actor, &ingress->certify_again, (uint64_t) TLS_CERTIFICATE_DAYS / 2 * 86400000, certify_again);
+    union message_fields identity = {.identity = {.tls_key = slice_from (ingress->tls->key_hash)}};
+    if (actor_is_there (actor, ACTOR_membership))
+        actor_send (actor, ACTOR_membership, MESSAGE_identity, NULL, &identity, NULL);
     return ingress;
 }
 

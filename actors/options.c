@@ -3,6 +3,8 @@
 
 #include "ensure.h"
 #include "http/signature.h"
+#include "join_names.h"
+#include "local_address.h"
 
 #include <argp.h>
 #include <arpa/inet.h>
@@ -341,6 +343,32 @@ static int check_public_keys (const char *list)
     return 0;
 }
 
+static int check_cluster (const struct configuration *configuration)
+{
+    struct join_name names[JOIN_NAMES_MAX];
+    const char *error = "";
+    if (join_names_parse (configuration->cluster_address, configuration->cluster_port, names, &error) < 0)
+    {
+        fprintf (stderr, "shoal: AGENT_CLUSTER_ADDR: '%s': %s\n", configuration->cluster_address, error);
+        return -1;
+    }
+    if (configuration->advertise_address[0] && !address_is_literal (configuration->advertise_address))
+    {
+        fprintf (stderr, "shoal: AGENT_ADVERTISE_ADDR: '%s': an IPv4 or IPv6 address is wanted\n",
+                 configuration->advertise_address);
+        return -1;
+    }
+    if (configuration->probe_interval < PROBE_INTERVAL_LEAST || configuration->probe_interval > PROBE_INTERVAL_MOST ||
+        configuration->probe_timeout < PROBE_TIMEOUT_LEAST ||
+        configuration->probe_timeout >= configuration->probe_interval)
+    {
+        fprintf (stderr, "shoal: AGENT_CLUSTER_PROBE_INTERVAL, AGENT_CLUSTER_PROBE_TIMEOUT: the interval must be from "
+                         "100ms to 1m, and the time-out at least 20ms and shorter than the interval\n");
+        return -1;
+    }
+    return 0;
+}
+
 int options_parse (struct configuration *configuration, int argc, char **argv)
 {
     argp_program_version = "shoal " SHOAL_VERSION;
@@ -348,7 +376,7 @@ int options_parse (struct configuration *configuration, int argc, char **argv)
     if (read_environment (configuration) < 0 || parse_flags (configuration, argc, argv) < 0 ||
         read_secret (configuration) < 0)
         return -1;
-    if (check_public_keys (configuration->public_key) < 0)
+    if (check_public_keys (configuration->public_key) < 0 || check_cluster (configuration) < 0)
         return -1;
     if (configuration->edge)
     {

@@ -389,6 +389,11 @@ void reactor_run (struct reactor *reactor)
 
 /* -------------------------------------------------------------------------------------------- what actors may call */
 
+bool actor_is_there (const struct actor *actor, enum actor_id id)
+{
+    return actor->reactor->runtime->home[id] != NULL;
+}
+
 struct runtime *actor_runtime (struct actor *actor)
 {
     return actor->reactor->runtime;

@@ -1,0 +1,339 @@
+/* cluster_transport.c - see cluster_transport.h.
+ *
+ * A link lives as long as its TCP connection and is never repaired: when it ends, the next packet makes a new one. What
+ * was written and is not acknowledged for UNACKNOWLEDGED_TIME ends it (TCP_USER_TIMEOUT). So a link across a cable that
+ * was cut is gone a second later and not when TCP's ever longer pauses are over, a cable that is whole again is used by
+ * the first packet, and no heartbeat costs anything while all is well.
+ */
+#include "cluster_transport.h"
+
+#include "complaints.h"
+#include "ensure.h"
+#include "local_address.h"
+#include "log.h"
+#include "socket_watch.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+enum
+{
+    QUEUE_PACKETS = 64,         /* that wait for a link, and that wait for us; then they are dropped */
+    CONNECT_TIME = 500,         /* ms */
+    HANDSHAKE_TIME = 3000,      /* ms */
+    UNACKNOWLEDGED_TIME = 1000, /* ms */
+    LINGER_TIME = 300,          /* ms that a packet on its way may hold up the end: good-byes should arrive */
+    KEEPALIVE_IDLE = 60,        /* s; finds the other end gone where nothing else would tell */
+    KEEPALIVE_INTERVAL = 15,    /* s */
+    KEEPALIVE_COUNT = 4,
+    BACKLOG = 128,
+};
+
+struct link
+{
+    struct transport *transport;
+    struct link *next, *previous; /* the most recently used first */
+    char address[64], name[80];   /* name: with the port, for people */
+    uint16_t port;
+    void *socket, *monitor;
+    struct socket_watch watch;
+    bool connected, ready;
+};
+
+struct transport
+{
+    struct actor *actor;
+    struct transport_options options;
+    struct transport_callbacks callbacks;
+    void *callback_context;
+    void *context, *router;
+    struct socket_watch router_watch;
+    struct gate_rules rules;
+    struct gate *gate;
+    bool bind_source;
+    struct link *links, *oldest;
+    uint64_t link_number;
+    struct complaints refusals;
+    struct transport_counters counters;
+};
+
+static void set (void *socket, int option, int value)
+{
+    ensure (zmq_setsockopt (socket, option, &value, sizeof value) == 0);
+}
+
+/* -------------------------------------------------------------------------------------------------------------- links
+ */
+
+static void unhang (struct link *link)
+{
+    struct transport *transport = link->transport;
+    *(link->previous ? &link->previous->next : &transport->links) = link->next;
+    *(link->next ? &link->next->previous : &transport->oldest) = link->previous;
+}
+
+static void hang (struct link *link)
+{
+    struct transport *transport = link->transport;
+    link->previous = NULL;
+    link->next = transport->links;
+    *(link->next ? &link->next->previous : &transport->oldest) = link;
+    transport->links = link;
+}
+
+static void free_link (void *object)
+{
+    free (object);
+}
+
+/* What the link was given last may still leave, for LINGER_TIME. */
+static void end_link (struct link *link)
+{
+    struct transport *transport = link->transport;
+    unhang (link);
+    transport->counters.links--;
+    socket_watch_end (&link->watch);
+    socket_monitor_destroy (link->socket, &link->monitor);
+    zmq_close (link->socket);
+    actor_defer (transport->actor, free_link, link);
+}
+
+static void complain (struct link *link, int event, uint32_t value)
+{
+    struct transport *transport = link->transport;
+    bool refused = event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH, open = transport->options.open;
+    transport->counters.handshakes_failed++;
+    /* An agent that was started later may not be in the name server's answers yet that the other has. */
+    if (!complaint_due (&transport->refusals, link->name, actor_now (transport->actor), refused && open ? 10000 : 0))
+        return;
+    if (refused && open)
+        log_warn ("membership",
+                  "the agent at %s does not let us join: our address is none of those that its AGENT_CLUSTER_ADDR "
+                  "resolves to. Set AGENT_SECRET on all agents, or AGENT_CLUSTER_ADDR to a name of all",
+                  link->name);
+    else if (event == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL && (int) value == EAGAIN)
+        log_warn ("membership", "what listens at %s does not answer as an agent does: is it one?", link->name);
+    else
+        log_warn (
+            "membership",
+            "the agent at %s does not accept our keys: give both the same AGENT_SECRET (or both none) and restart "
+            "them",
+            link->name);
+}
+
+static bool take_event (struct socket_watch *watch)
+{
+    struct link *link = OWNER (watch, struct link, watch);
+    struct transport *transport = link->transport;
+    uint32_t value;
+    int event = socket_monitor_take (link->monitor, &value);
+    switch (event)
+    {
+    case 0:
+        return false;
+    case ZMQ_EVENT_CONNECTED:
+        link->connected = true;
+        break;
+    case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
+        link->ready = true;
+        complaint_over (&transport->refusals, link->name);
+        break;
+    case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+    case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL:
+    case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH:
+        complain (link, event, value);
+        break;
+    case ZMQ_EVENT_CLOSED:
+    case ZMQ_EVENT_DISCONNECTED:
+        transport->counters.connects_failed += !link->connected;
+        end_link (link);
+        break;
+    default:
+        break;
+    }
+    return true;
+}
+
+static void address_endpoint (char *out, size_t size, const struct transport *transport, const struct link *link)
+{
+    const char *own = transport->options.address;
+    bool six = strchr (link->address, ':') != NULL;
+    size_t used = 0;
+    if (transport->bind_source && six == (strchr (own, ':') != NULL))
+        used = (size_t) snprintf (out, size, six ? "tcp://[%s]:0;" : "tcp://%s:0;", own);
+    snprintf (out + used, size - used, "%s%s", used ? "" : "tcp://", link->name);
+}
+
+static void *new_dealer (const struct transport *transport)
+{
+    const struct cluster_keys *keys = &transport->options.keys;
+    void *socket = must (zmq_socket (transport->context, ZMQ_DEALER));
+    set (socket, ZMQ_RECONNECT_IVL, -1);
+    set (socket, ZMQ_CONNECT_TIMEOUT, CONNECT_TIME);
+    set (socket, ZMQ_HANDSHAKE_IVL, HANDSHAKE_TIME);
+    set (socket, ZMQ_TCP_MAXRT, UNACKNOWLEDGED_TIME);
+    set (socket, ZMQ_LINGER, LINGER_TIME);
+    set (socket, ZMQ_SNDHWM, QUEUE_PACKETS);
+    set (socket, ZMQ_RCVHWM, 1); /* nobody sends to it */
+    set (socket, ZMQ_IPV6, 1);
+    ensure (zmq_setsockopt (socket, ZMQ_CURVE_SERVERKEY, keys->server_public, CLUSTER_KEY_BYTES) == 0);
+    ensure (zmq_setsockopt (socket, ZMQ_CURVE_PUBLICKEY, keys->client_public, CLUSTER_KEY_BYTES) == 0);
+    ensure (zmq_setsockopt (socket, ZMQ_CURVE_SECRETKEY, keys->client_secret, CLUSTER_KEY_BYTES) == 0);
+    return socket;
+}
+
+static struct link *new_link (struct transport *transport, const char *address, uint16_t port)
+{
+    char endpoint[180], name[32];
+    struct link *link = must (calloc (1, sizeof *link));
+    link->transport = transport;
+    link->port = port;
+    snprintf (link->address, sizeof link->address, "%s", address);
+    snprintf (link->name, sizeof link->name, strchr (address, ':') ? "[%s]:%u" : "%s:%u", address, port);
+    link->socket = new_dealer (transport);
+    snprintf (name, sizeof name, "link-%llu", (unsigned long long) transport->link_number++);
+    link->monitor = socket_monitor_new (transport->context, link->socket, name,
+                                        ZMQ_EVENT_CONNECTED | ZMQ_EVENT_CLOSED | ZMQ_EVENT_DISCONNECTED |
+                                            ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
+                                            ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH);
+    socket_watch_begin (transport->actor, &link->watch, link->monitor, take_event);
+    hang (link);
+    transport->counters.links++;
+    transport->counters.connects++;
+    address_endpoint (endpoint, sizeof endpoint, transport, link);
+    if (zmq_connect (link->socket, endpoint) == 0)
+        return link;
+    log_debug ("membership", "cannot connect to %s: %s", link->name, zmq_strerror (zmq_errno ()));
+    transport->counters.connects_failed++;
+    end_link (link);
+    return NULL;
+}
+
+static struct link *link_to (struct transport *transport, const char *address, uint16_t port)
+{
+    for (struct link *link = transport->links; link; link = link->next)
+        if (link->port == port && strcmp (link->address, address) == 0)
+        {
+            unhang (link);
+            hang (link);
+            return link;
+        }
+    if (transport->counters.links == LINKS_MAX)
+    {
+        transport->counters.links_evicted++;
+        end_link (transport->oldest);
+    }
+    return new_link (transport, address, port);
+}
+
+void transport_send (struct transport *transport, const char *address, uint16_t port, struct slice bytes)
+{
+    struct link *link = link_to (transport, address, port);
+    if (!link || zmq_send (link->socket, bytes.at, bytes.len, ZMQ_DONTWAIT) < 0)
+    {
+        transport->counters.dropped++;
+        return;
+    }
+    transport->counters.packets_out++;
+    transport->counters.bytes_out += bytes.len;
+}
+
+/* -------------------------------------------------------------------------------------------------------- what comes
+ */
+
+/* An identity that libzmq has put before it, then the packet. */
+static bool take_packet (struct socket_watch *watch)
+{
+    struct transport *transport = OWNER (watch, struct transport, router_watch);
+    zmq_msg_t frames[3];
+    int count, received = frames_receive (transport->router, frames, &count);
+    if (received == 0)
+        return false;
+    const char *address = count == 2 ? zmq_msg_gets (&frames[1], "Peer-Address") : NULL;
+    /* A link may be older than the name server's last word. */
+    if (address && (!transport->options.open ||
+                    transport->callbacks.expected (transport->callback_context, plain_address (address))))
+    {
+        struct slice bytes = slice_of (zmq_msg_data (&frames[1]), zmq_msg_size (&frames[1]));
+        transport->counters.packets_in++;
+        transport->counters.bytes_in += bytes.len;
+        transport->callbacks.packet (transport->callback_context, plain_address (address), bytes);
+    }
+    else
+        transport->counters.malformed++;
+    for (int index = 0; index < count; index++)
+        zmq_msg_close (&frames[index]);
+    return true;
+}
+
+static void *new_router (struct transport *transport)
+{
+    void *router = must (zmq_socket (transport->context, ZMQ_ROUTER));
+    int64_t most = (int64_t) transport->options.packet_bytes_max;
+    set (router, ZMQ_LINGER, 0);
+    set (router, ZMQ_SNDHWM, 1); /* it never sends */
+    set (router, ZMQ_RCVHWM, QUEUE_PACKETS);
+    set (router, ZMQ_IPV6, 1);
+    set (router, ZMQ_BACKLOG, BACKLOG);
+    set (router, ZMQ_HANDSHAKE_IVL, HANDSHAKE_TIME);
+    set (router, ZMQ_TCP_KEEPALIVE, 1);
+    set (router, ZMQ_TCP_KEEPALIVE_IDLE, KEEPALIVE_IDLE);
+    set (router, ZMQ_TCP_KEEPALIVE_INTVL, KEEPALIVE_INTERVAL);
+    set (router, ZMQ_TCP_KEEPALIVE_CNT, KEEPALIVE_COUNT);
+    ensure (zmq_setsockopt (router, ZMQ_MAXMSGSIZE, &most, sizeof most) == 0);
+    return router;
+}
+
+/* ----------------------------------------------------------------------------------------------------- life and death
+ */
+
+struct transport *transport_new (struct actor *actor, const struct transport_options *options,
+                                 const struct transport_callbacks *callbacks, void *context)
+{
+    struct transport *transport = must (calloc (1, sizeof *transport));
+    char endpoint[32];
+    transport->actor = actor;
+    transport->options = *options;
+    transport->callbacks = *callbacks;
+    transport->callback_context = context;
+    transport->bind_source = address_is_local (options->address);
+    transport->context = must (zmq_ctx_new ());
+    zmq_ctx_set (transport->context, ZMQ_IO_THREADS, 1);
+    transport->rules = (struct gate_rules){&transport->options.keys, options->open, callbacks->expected, context};
+    transport->gate = gate_new (actor, transport->context, &transport->rules);
+    transport->router = new_router (transport);
+    gate_guard (transport->gate, transport->router);
+    snprintf (endpoint, sizeof endpoint, "tcp://*:%u", options->port);
+    if (zmq_bind (transport->router, endpoint) < 0)
+    {
+        int error = zmq_errno ();
+        transport_destroy (&transport);
+        errno = error;
+        return NULL;
+    }
+    socket_watch_begin (actor, &transport->router_watch, transport->router, take_packet);
+    return transport;
+}
+
+void transport_destroy (struct transport **transport_p)
+{
+    struct transport *transport = *transport_p;
+    if (!transport)
+        return;
+    while (transport->links)
+        end_link (transport->links);
+    socket_watch_end (&transport->router_watch);
+    gate_destroy (&transport->gate);
+    zmq_close (transport->router);
+    zmq_ctx_term (transport->context);
+    cluster_keys_wipe (&transport->options.keys);
+    free (transport);
+    *transport_p = NULL;
+}
+
+struct transport_counters transport_counters (const struct transport *transport)
+{
+    struct transport_counters counters = transport->counters;
+    counters.gate = gate_counters (transport->gate);
+    return counters;
+}
