@@ -130,7 +130,7 @@ static struct accepted *find (struct gate *gate, int fd)
     return NULL;
 }
 
-/* The connection may be gone by now, and with it the address. */
+/* The connection may be gone by now, and with it the address; who tries again is seen sooner or later. */
 static void remember (struct gate *gate, int fd)
 {
     struct sockaddr_storage address;
@@ -148,16 +148,16 @@ static void remember (struct gate *gate, int fd)
 static void on_end (struct gate *gate, int fd)
 {
     struct accepted *accepted = find (gate, fd);
-    const char *address = accepted && accepted->address[0] ? plain_address (accepted->address) : "an unknown address";
+    bool known = accepted && accepted->address[0];
+    const char *address = known ? plain_address (accepted->address) : "an unknown address";
     if (gate->failed)
     {
         gate->counters.wrong_keys++;
-        if (complaint_due (&gate->wrong, address, actor_now (gate->actor), 0))
-            log_warn (
-                "membership",
-                "refused a connection from %s: it does not have our keys. If it is an agent of this cluster, give "
-                "it the same AGENT_SECRET as this one (or both none) and restart it",
-                address);
+        if (complaint_due (&gate->wrong, address, actor_now (gate->actor), known ? 0 : STRANGER_PATIENCE))
+            log_warn ("membership",
+                      "refused a connection from %s: it does not have our keys. If it is an agent of this cluster, give "
+                      "it the same AGENT_SECRET as this one (or both none) and restart it",
+                      address);
     }
     gate->failed = false;
     if (accepted)

@@ -519,7 +519,7 @@ static void errors_say_what_is_wrong (void **state)
     assert_refused (MESSAGE_credit, SLICE ("\x91\xcf\x00\x00\x00\x01\x00\x00\x00\x00"),
                     "credit.bytes: 4294967296, at most 4294967295");
     assert_refused (MESSAGE_credit, SLICE ("\x91\xcd\x00"), "credit.bytes: cut off");
-    assert_refused (MESSAGE_engine, SLICE ("\x97\x01\x00\x00\xa0\xa0\xc2\xa0"),
+    assert_refused (MESSAGE_engine, SLICE ("\x98\x01\x00\x00\xa0\xa0\xc2\xa0\xa0"),
                     "engine.reachable: a number, expected a boolean");
     assert_refused (MESSAGE_inspect, SLICE ("\x90"), "inspect: 1 trailing bytes");
     assert_refused (MESSAGE_NONE, SLICE ("\x90"), "message: type 0 is not in the catalog");
