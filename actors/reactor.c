@@ -33,12 +33,12 @@ enum
 };
 
 #ifdef __SANITIZE_THREAD__
-/* ThreadSanitizer sees what libzmq's threads write, by memcpy and the like, but not how they hand it over. Accesses of
- * libzmq's own are left out; ours are looked at as ever. */
+/* ThreadSanitizer sees what libzmq's threads write, by memcpy and the like and by libsodium, but not how they hand it
+ * over. Accesses within these two are left out; ours are looked at as ever. */
 const char *__tsan_default_suppressions (void);
 const char *__tsan_default_suppressions (void)
 {
-    return "race:libzmq.so\n";
+    return "race:libzmq.so\nrace:libsodium.so\n";
 }
 #endif
 
