@@ -154,10 +154,11 @@ static void on_end (struct gate *gate, int fd)
     {
         gate->counters.wrong_keys++;
         if (complaint_due (&gate->wrong, address, actor_now (gate->actor), known ? 0 : STRANGER_PATIENCE))
-            log_warn ("membership",
-                      "refused a connection from %s: it does not have our keys. If it is an agent of this cluster, give "
-                      "it the same AGENT_SECRET as this one (or both none) and restart it",
-                      address);
+            log_warn (
+                "membership",
+                "refused a connection from %s: it does not have our keys. If it is an agent of this cluster, give "
+                "it the same AGENT_SECRET as this one (or both none) and restart it",
+                address);
     }
     gate->failed = false;
     if (accepted)

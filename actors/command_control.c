@@ -27,6 +27,7 @@ enum
 struct arguments
 {
     const char *control;
+    bool control_given; /* as a flag: one certain agent is meant */
     bool ready, json;
     json_t *actors, *types;
     const char *trace;
@@ -136,6 +137,7 @@ static error_t parse_argument (int key, char *argument, struct argp_state *state
     {
     case KEY_CONTROL:
         arguments->control = argument;
+        arguments->control_given = true;
         return 0;
     case KEY_READY:
         arguments->ready = true;
@@ -199,12 +201,45 @@ static void free_arguments (struct arguments *arguments)
 /* ----------------------------------------------------------------------------------------------------------- commands
  */
 
+/* An agent that cannot make its socket, as in a container whose root is read-only, is still up when its API says so.
+ * Where that listens is read from the variables that the agent reads; a flag of the agent's is not seen here. */
+static bool ping_api (const char *socket)
+{
+    const char *host = getenv ("AGENT_HOST"), *port = getenv ("AGENT_PORT");
+    bool any = !host || !*host || strcmp (host, "0.0.0.0") == 0 || strcmp (host, "::") == 0;
+    bool bare = !any && strchr (host, ':'); /* IPv6 */
+    char to[300];
+    snprintf (to, sizeof to, "%s%s%s:%s", bare ? "[" : "", any ? "127.0.0.1" : host, bare ? "]" : "",
+              port && *port ? port : "9001");
+    if (request_ping (to, ANSWER_SECONDS) == 0)
+        return true;
+    fprintf (stderr, "shoal: and there is no local socket at %s%s\n", socket, hint (ENOENT));
+    return false;
+}
+
+static bool has_socket (const char *path)
+{
+    int fd = connect_control (path);
+    if (fd >= 0)
+        close (fd);
+    return fd >= 0;
+}
+
 int command_ping (int argc, char **argv)
 {
     static const struct argp_option options[] = {
         OPTION_CONTROL, {"ready", KEY_READY, 0, 0, "also ask whether the engine answers", 0}, {0}};
-    struct arguments arguments =
-        parse (argc, argv, options, "Asks the agent of this machine whether it is up. Exit status 0: yes.");
+    struct arguments arguments = parse (
+        argc, argv, options,
+        "Asks the agent of this machine whether it is up. Exit status 0: yes.\vWhere the agent could not make its "
+        "local socket, `shoal ping` asks https://127.0.0.1:9001/ping instead (AGENT_HOST, AGENT_PORT), unless "
+        "--control or --ready is given.");
+    if (!arguments.control_given && !arguments.ready && !has_socket (arguments.control))
+    {
+        bool up = ping_api (arguments.control);
+        free_arguments (&arguments);
+        return up ? 0 : 1;
+    }
     json_t *answer = ask (arguments.control, json_pack ("{ss}", "command", arguments.ready ? "ready" : "ping"));
     bool good = json_is_true (json_object_get (answer, "ok"));
     const char *reason = json_string_value (json_object_get (answer, "reason"));

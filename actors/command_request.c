@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 enum
@@ -38,6 +39,7 @@ struct arguments
     const char *headers[HEADERS_MOST];
     size_t header_count;
     bool include;
+    unsigned seconds; /* that connecting, reading and writing may each take; 0: no limit */
 };
 
 static const char *s_name = "shoal request";
@@ -110,7 +112,7 @@ static struct signature_signer *load_key (const char *given)
 
 struct signed_headers
 {
-    char *key;
+    char *key; /* NULL: the request is not signed */
     char signature[96];
 };
 
@@ -131,8 +133,9 @@ static int sign (const struct arguments *arguments, struct signed_headers *heade
 /* ------------------------------------------------------------------------------------------------------ the connection
  */
 
-static int dial (const char *to)
+static int dial (const char *to, unsigned seconds)
 {
+    struct timeval limit = {.tv_sec = seconds};
     char host[256];
     const char *colon = strrchr (to, ':'), *port = colon ? colon + 1 : "9001";
     size_t length = colon ? (size_t) (colon - to) : strlen (to);
@@ -146,6 +149,11 @@ static int dial (const char *to)
     for (struct addrinfo *address = found; address && fd < 0; address = address->ai_next)
     {
         fd = socket (address->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (fd >= 0 && seconds)
+        {
+            setsockopt (fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+            setsockopt (fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+        }
         if (fd >= 0 && connect (fd, address->ai_addr, address->ai_addrlen) < 0)
         {
             int failure = errno;
@@ -173,7 +181,7 @@ static int check_pin (SSL *ssl, const char *pin)
 
 static SSL *connect_tls (SSL_CTX *context, const struct arguments *arguments)
 {
-    int fd = dial (arguments->to);
+    int fd = dial (arguments->to, arguments->seconds);
     if (fd < 0)
         return NULL;
     SSL *ssl = must (SSL_new (context));
@@ -204,8 +212,11 @@ static int write_head (SSL *ssl, const struct arguments *arguments, const struct
     http_write_request_line (&writer, slice_from (arguments->method), slice_from (arguments->path));
     http_write_field (&writer, SLICE ("Host"), slice_from (arguments->to));
     http_write_field (&writer, SLICE ("User-Agent"), SLICE ("shoal/" SHOAL_VERSION));
-    http_write_field (&writer, SLICE ("X-PortainerAgent-PublicKey"), slice_from (headers->key));
-    http_write_field (&writer, SLICE ("X-PortainerAgent-Signature"), slice_from (headers->signature));
+    if (headers->key)
+    {
+        http_write_field (&writer, SLICE ("X-PortainerAgent-PublicKey"), slice_from (headers->key));
+        http_write_field (&writer, SLICE ("X-PortainerAgent-Signature"), slice_from (headers->signature));
+    }
     if (arguments->target)
         http_write_field (&writer, SLICE ("X-PortainerAgent-Target"), slice_from (arguments->target));
     for (size_t index = 0; index < arguments->header_count; index++)
@@ -465,6 +476,14 @@ int command_request (int argc, char **argv)
     free (headers.key);
     forget_secret (&arguments);
     return result == 0 ? 0 : 1;
+}
+
+int request_ping (const char *to, unsigned seconds)
+{
+    const struct arguments arguments = {.method = "GET", .path = "/ping", .to = to, .seconds = seconds};
+    const struct signed_headers unsigned_ = {.key = NULL};
+    s_name = "shoal";
+    return run (&arguments, &unsigned_);
 }
 
 int command_sign (int argc, char **argv)

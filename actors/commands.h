@@ -10,3 +10,7 @@ int command_ping (int argc, char **argv);
 int command_status (int argc, char **argv);
 int command_forget (int argc, char **argv);
 int command_tap (int argc, char **argv);
+
+/* Asks the agent at host:port for GET /ping over TLS, unsigned. 0 when the answer was a 2xx, -1 after saying why not;
+ * connecting, reading and writing may each take so many seconds. */
+int request_ping (const char *to, unsigned seconds);

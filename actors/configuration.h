@@ -43,6 +43,7 @@ struct configuration
 #undef VALUE_COUNT
 #undef VALUE_LEVEL
 #undef VALUE_MODE
-    uint64_t descriptors;  /* RLIMIT_NOFILE after it was raised */
-    struct budget *budget; /* payload in flight, of the whole process */
+    uint64_t descriptors;                    /* RLIMIT_NOFILE after it was raised */
+    struct budget *budget;                   /* payload in flight, of the whole process */
+    const struct engine_times *engine_times; /* NULL: the standard ones; no option, so that only tests have others */
 };

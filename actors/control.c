@@ -140,16 +140,17 @@ static json_t *own_state (struct control *control)
                       "messages_refused", (json_int_t) counters.refused);
 }
 
+/* Asks every actor but this one. */
 static void begin_status (struct client *client)
 {
-    static const enum actor_id asked[] = {ACTOR_ingress, ACTOR_auth, ACTOR_router,
-                                          ACTOR_docker,  ACTOR_tap,  ACTOR_membership};
+    struct actor *actor = client->control->actor;
     client->reports = json_object ();
-    for (size_t index = 0; index < sizeof asked / sizeof *asked; index++)
-    {
-        client->awaited++;
-        actor_send (client->control->actor, asked[index], MESSAGE_inspect, NULL, NULL, NULL);
-    }
+    for (enum actor_id id = ACTOR_NONE + 1; id < ACTOR_COUNT; id++)
+        if (id != ACTOR_control && actor_is_there (actor, id))
+        {
+            client->awaited++;
+            actor_send (actor, id, MESSAGE_inspect, NULL, NULL, NULL);
+        }
 }
 
 /* A report answers every client that waits for one of this actor: all of them asked before it was made. */
@@ -329,8 +330,8 @@ static void start_socket (struct control *control)
     int fd = open_socket (path);
     if (fd < 0)
     {
-        log_warn ("control", "no local socket at %s: %s%s; ping, status, tap and forget do not work, all else does",
-                  path, strerror (errno),
+        log_warn ("control", "no local socket at %s: %s%s; status, tap and forget do not work, all else does", path,
+                  strerror (errno),
                   errno == EPERM ? " (its folder must belong to the agent's user and have mode 0700)" : "");
         return;
     }

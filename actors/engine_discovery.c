@@ -9,6 +9,10 @@
  *
  * The watchdog answers requests with 504 when the engine has accepted them and is silent, and is silent to /_ping as
  * well. A request alone may take as long as it likes: a wait or a pull says nothing for hours.
+ *
+ * It also ends raw streams that are over but for input which nobody will ever read. When a container ends, the engine
+ * ends its side of the stream and forgets the other: it neither reads nor closes until its garbage collector comes by.
+ * That the client has gone cannot be seen, because its end stands behind that input.
  */
 #include "docker.h"
 
@@ -18,8 +22,10 @@
 #include "placement.h"
 
 #include <arpa/inet.h>
+#include <linux/sockios.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 enum
@@ -29,9 +35,9 @@ enum
     SWARM_REFRESH_TIME = 10000, /* ms; the role of a Swarm node may change, and managers are where requests go */
     HURRY_TIME = 1000,          /* ms between two questions, however many want to know */
     ANSWER_TIME = 10000,        /* ms that the engine has for a question of ours */
-    WATCHDOG_TIME = 5000,       /* ms between two looks */
-    SILENCE_TIME = 20000,       /* ms without the head of an answer after which the engine is asked whether it lives */
 };
+
+static const struct engine_times s_times = {.look = 5000, .silence = 20000, .answer = ANSWER_TIME, .stall = 10000};
 
 enum step
 {
@@ -74,7 +80,7 @@ static void fail (struct docker *docker, const char *why)
         log_warn ("docker", "no engine: %s; looking for it every second", why);
     docker->said_unreachable = true;
     docker->reachable = false;
-    snprintf (docker->last_failure, sizeof docker->last_failure, "%s", why);
+    snprintf (docker->owner.last_failure, sizeof docker->owner.last_failure, "%s", why);
     publish (docker);
     again (docker, DISCOVER_AGAIN_TIME);
 }
@@ -121,7 +127,7 @@ static void on_version (struct docker *docker, json_t *version)
     docker->api_maximum = version_number (json_object_get (version, "ApiVersion"));
     docker->api_minimum = version_number (json_object_get (version, "MinAPIVersion"));
     docker->step = STEP_INFO;
-    engine_ask (docker, &docker->discovery, "/info");
+    upstream_ask (&docker->engine, &docker->discovery, "/info");
 }
 
 /* The host name of a container is its id, unless it was given another one; then no address is known, and nothing else
@@ -147,7 +153,7 @@ static void on_info (struct docker *docker, json_t *info)
         char target[300];
         snprintf (target, sizeof target, "/containers/%s/json", docker->host_name);
         docker->step = STEP_CONTAINER;
-        engine_ask (docker, &docker->discovery, target);
+        upstream_ask (&docker->engine, &docker->discovery, target);
         return;
     }
     finish (docker);
@@ -184,7 +190,7 @@ static void ask_network (struct docker *docker)
     copy_text (id, sizeof id, json_object_get (json_object_get (docker->networks, name), "NetworkID"));
     snprintf (target, sizeof target, "/networks/%s", host_name_is_plain (id) ? id : "none");
     docker->step = STEP_NETWORK;
-    engine_ask (docker, &docker->discovery, target);
+    upstream_ask (&docker->engine, &docker->discovery, target);
 }
 
 /* The first network that is not the ingress mesh, and in a Swarm spans it, gives the address (contract 2, step 4). */
@@ -206,9 +212,10 @@ static void on_network (struct docker *docker, json_t *network)
     ask_network (docker);
 }
 
-static void on_answer (struct docker *docker, struct inquiry *inquiry, unsigned status, struct slice text)
+static void on_answer (void *self, struct inquiry *inquiry, unsigned status, struct slice text)
 {
     (void) inquiry;
+    struct docker *docker = self;
     char why[200];
     if (status == 0)
     {
@@ -242,7 +249,7 @@ static void discover (struct timer *timer)
     timer_set (docker->actor, timer, ANSWER_TIME, discover);
     if (docker->step != STEP_NONE && docker->discovery.connection)
     {
-        engine_drop_question (&docker->discovery);
+        upstream_drop_question (&docker->discovery);
         fail (docker, "the engine does not answer");
         return;
     }
@@ -250,13 +257,13 @@ static void discover (struct timer *timer)
     bool known = docker->reachable && docker->api_maximum;
     docker->step = known ? STEP_INFO : STEP_VERSION;
     docker->asked = actor_now (docker->actor);
-    engine_ask (docker, &docker->discovery, known ? "/info" : "/version");
+    upstream_ask (&docker->engine, &docker->discovery, known ? "/info" : "/version");
 }
 
 void discovery_hurry (struct docker *docker)
 {
     uint64_t now = actor_now (docker->actor), due = docker->asked + HURRY_TIME;
-    if (docker->step != STEP_NONE || !docker->reachable || docker->discover_again.at <= due)
+    if (docker->step != STEP_NONE || !docker->reachable || !docker->node[0] || docker->discover_again.at <= due)
         return;
     timer_set (docker->actor, &docker->discover_again, due > now ? due - now : 0, discover);
 }
@@ -274,27 +281,54 @@ void discovery_engine_lost (struct docker *docker, const char *why)
 /* ---------------------------------------------------------------------------------------------------------- watchdog
  */
 
-static void on_alive (struct docker *docker, struct inquiry *inquiry, unsigned status, struct slice text)
+static void on_alive (void *self, struct inquiry *inquiry, unsigned status, struct slice text)
 {
-    (void) docker, (void) inquiry, (void) status, (void) text;
+    (void) self, (void) inquiry, (void) status, (void) text;
 }
 
-static bool is_silent (const struct docker *docker, const struct engine_connection *connection)
+static bool is_silent (const struct docker *docker, const struct upstream_connection *connection)
 {
     return !connection->inquiry && !connection->head_done && connection->request_done &&
-           actor_now (docker->actor) - connection->begun >= SILENCE_TIME;
+           actor_now (docker->actor) - connection->begun >= docker->times.silence;
 }
 
 static void give_up_silent (struct docker *docker)
 {
-    struct engine_connection *next;
-    for (struct engine_connection *connection = docker->busy; connection; connection = next)
+    struct upstream_connection *next;
+    for (struct upstream_connection *connection = docker->engine.busy; connection; connection = next)
     {
         next = connection->next;
         if (!is_silent (docker, connection))
             continue;
         docker->counters.hung++;
-        engine_fail (connection, 504, "the engine took the request and does not answer, not even to /_ping");
+        upstream_fail (connection, 504, "the engine took the request and does not answer, not even to /_ping");
+    }
+}
+
+/* Whether the engine has ended its side of a raw stream, and not read a byte of the other since then or for the time of
+ * a stall. */
+static bool is_stalled (struct docker *docker, struct upstream_connection *connection, uint64_t now)
+{
+    int unread = 0;
+    bool over = connection->state == UPSTREAM_RAW && connection->answer_ended;
+    if (!over || ioctl (connection->fd, SIOCOUTQ, &unread) < 0 || unread == 0)
+        connection->unread_from = 0;
+    else if (connection->unread_from == 0 || unread != connection->unread)
+        connection->unread_from = now;
+    connection->unread = unread;
+    return connection->unread_from && now - connection->unread_from >= docker->times.stall;
+}
+
+static void end_stalled (struct docker *docker, uint64_t now)
+{
+    struct upstream_connection *next;
+    for (struct upstream_connection *connection = docker->engine.busy; connection; connection = next)
+    {
+        next = connection->next;
+        if (!is_stalled (docker, connection, now))
+            continue;
+        docker->counters.stalled++;
+        upstream_abort (connection, "the engine ended the stream and reads no more of it");
     }
 }
 
@@ -302,21 +336,22 @@ static void watchdog (struct timer *timer)
 {
     struct docker *docker = OWNER (timer, struct docker, watchdog);
     uint64_t now = actor_now (docker->actor);
-    timer_set (docker->actor, timer, WATCHDOG_TIME, watchdog);
+    timer_set (docker->actor, timer, docker->times.look, watchdog);
+    end_stalled (docker, now);
     if (docker->probe.connection)
     {
-        if (now - docker->probe_begun < ANSWER_TIME)
+        if (now - docker->probe_begun < docker->times.answer)
             return;
-        engine_drop_question (&docker->probe);
+        upstream_drop_question (&docker->probe);
         give_up_silent (docker);
         return;
     }
-    for (const struct engine_connection *connection = docker->busy; connection; connection = connection->next)
+    for (const struct upstream_connection *connection = docker->engine.busy; connection; connection = connection->next)
         if (is_silent (docker, connection))
         {
             docker->probe_begun = now;
             docker->probe.done = on_alive;
-            engine_ask (docker, &docker->probe, "/_ping");
+            upstream_ask (&docker->engine, &docker->probe, "/_ping");
             return;
         }
 }
@@ -325,16 +360,18 @@ void discovery_start (struct docker *docker)
 {
     if (gethostname (docker->host_name, sizeof docker->host_name - 1) < 0)
         docker->host_name[0] = '\0';
+    docker->discovery.self = docker->probe.self = docker;
     timer_set (docker->actor, &docker->discover_again, 0, discover);
-    timer_set (docker->actor, &docker->watchdog, WATCHDOG_TIME, watchdog);
+    docker->times = docker->configuration->engine_times ? *docker->configuration->engine_times : s_times;
+    timer_set (docker->actor, &docker->watchdog, docker->times.look, watchdog);
 }
 
 void discovery_stop (struct docker *docker)
 {
     timer_clear (&docker->discover_again);
     timer_clear (&docker->watchdog);
-    engine_drop_question (&docker->discovery);
-    engine_drop_question (&docker->probe);
+    upstream_drop_question (&docker->discovery);
+    upstream_drop_question (&docker->probe);
     json_decref (docker->networks);
     docker->networks = NULL;
 }

@@ -8,6 +8,7 @@
 #include "ingress.h"
 
 #include "ensure.h"
+#include "http/agent_fields.h"
 #include "http/route.h"
 #include "http/trace.h"
 #include "http/url.h"
@@ -43,25 +44,10 @@ static void write_own_fields (struct connection *connection, struct http_writer 
     http_write_field (writer, SLICE ("Shoal-Trace"), slice_of (trace, sizeof trace));
 }
 
-/* The engine may be an agent itself; its fields would stand beside ours (contract section 11, row 11). */
-static bool is_own_field (struct slice name)
-{
-    static const struct slice names[] = {SLICE ("Portainer-Agent"), SLICE ("Portainer-Agent-API-Version"),
-                                         SLICE ("Portainer-Agent-Platform"), SLICE ("Shoal-Version"),
-                                         SLICE ("Shoal-Trace")};
-    char first = (char) (name.at[0] | 0x20);
-    if (first != 'p' && first != 's')
-        return false;
-    for (size_t index = 0; index < sizeof names / sizeof *names; index++)
-        if (slice_equal_nocase (name, names[index]))
-            return true;
-    return false;
-}
-
 static void write_end_to_end (struct http_writer *writer, struct headers headers)
 {
     for (size_t index = 0; index < headers.count; index++)
-        if (!is_own_field (headers.at[index].name))
+        if (!field_is_of_every_answer (headers.at[index].name))
             http_write_field (writer, headers.at[index].name, headers.at[index].value);
 }
 

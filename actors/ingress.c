@@ -346,7 +346,7 @@ static void stop (void **self_p)
     timer_clear (&ingress->give_back);
     stream_table_free (&ingress->streams);
     payload_buffer_free (&ingress->buffer);
-    tls_server_destroy (&ingress->tls);
+    tls_endpoint_destroy (&ingress->tls);
     /* Connections that were just cut still point here until the deferred objects are freed, but no longer look. */
     free (ingress);
     *self_p = NULL;
@@ -362,7 +362,7 @@ static void *start (struct actor *actor, const void *configuration)
     ingress->tls = tls_server_new ();
     if (!ingress->tls || !open_listener (ingress))
     {
-        tls_server_destroy (&ingress->tls);
+        tls_endpoint_destroy (&ingress->tls);
         payload_buffer_free (&ingress->buffer);
         free (ingress);
         return NULL;

@@ -89,7 +89,7 @@ struct ingress
 {
     struct actor *actor;
     const struct configuration *configuration;
-    struct tls_server *tls;
+    struct tls_endpoint *tls;
     struct watch listener;
     int listener_fd;
     bool listening, paused, draining;
@@ -101,8 +101,7 @@ struct ingress
     bool said_paused;
     struct stream_table streams;
     uint64_t last_stream;
-    struct payload_buffer buffer;  /* plaintext of the connection whose turn it is */
-    char record[TLS_RECORD_BYTES]; /* plaintext gathered for one TLS record */
+    struct payload_buffer buffer; /* plaintext of the connection whose turn it is */
     struct header table[HTTP_HEADERS_MAX];
     size_t unfinished_heads; /* bytes */
 

@@ -33,53 +33,12 @@ bool output_is_empty (const struct connection *connection)
     return connection->output.count == 0 && !connection->tls.unsent;
 }
 
-/* Takes up to one record's worth of plaintext from the queue, and encrypts it. A run that fills a record alone is not
- * copied. */
-static enum tls_result write_record (struct connection *connection, size_t *payload)
-{
-    struct byte_queue *queue = &connection->output;
-    char *record = connection->ingress->record;
-    size_t filled = 0;
-    while (filled < TLS_RECORD_BYTES)
-    {
-        struct slice run = byte_queue_next (queue, payload);
-        if (filled == 0 && run.len >= TLS_RECORD_BYTES)
-        {
-            enum tls_result result = tls_write (&connection->tls, run.at, TLS_RECORD_BYTES);
-            byte_queue_advance (queue, TLS_RECORD_BYTES, payload);
-            return result;
-        }
-        if (run.len == 0)
-            break;
-        size_t step = run.len < TLS_RECORD_BYTES - filled ? run.len : TLS_RECORD_BYTES - filled;
-        memcpy (record + filled, run.at, step);
-        filled += step;
-        byte_queue_advance (queue, step, payload);
-    }
-    return filled ? tls_write (&connection->tls, record, filled) : TLS_OK;
-}
-
-/* Encrypts and sends the queue. Returns TLS_OK when all is with the kernel. */
-static enum tls_result write_queue (struct connection *connection, size_t *payload)
-{
-    struct tls *tls = &connection->tls;
-    enum tls_result result = tls->unsent ? tls_flush (tls) : TLS_OK; /* what was left over comes first */
-    while (result == TLS_OK && connection->output.count)
-    {
-        if (!tls_room (tls))
-            result = tls_flush (tls);
-        else if (write_record (connection, payload) != TLS_OK)
-            result = TLS_FAILED;
-    }
-    return result == TLS_OK ? tls_flush (tls) : result;
-}
-
 void output_flush (struct connection *connection)
 {
     if (connection->state == CONNECTION_CLOSED || !connection->tls.ssl)
         return;
     size_t payload = 0;
-    enum tls_result result = write_queue (connection, &payload);
+    enum tls_result result = tls_write_queue (&connection->tls, &connection->output, &payload);
     if (result == TLS_FAILED)
     {
         connection_cut (connection, "the client ended the connection");

@@ -15,11 +15,13 @@ enum
     REACTOR_MEMBERSHIP = 2, /* what it does takes time: keys, names, waiting for good-byes to leave */
 };
 
+/* clang-format off: one actor a line */
 const struct placement placement_table[] = {
     {&ingress_class, REACTOR_REQUESTS},      {&auth_class, REACTOR_REQUESTS},   {&router_class, REACTOR_REQUESTS},
-    {&docker_class, REACTOR_REQUESTS},       {&control_class, REACTOR_CONTROL}, {&tap_class, REACTOR_CONTROL},
-    {&membership_class, REACTOR_MEMBERSHIP},
+    {&docker_class, REACTOR_REQUESTS},       {&peers_class, REACTOR_REQUESTS},  {&gather_class, REACTOR_REQUESTS},
+    {&membership_class, REACTOR_MEMBERSHIP}, {&control_class, REACTOR_CONTROL}, {&tap_class, REACTOR_CONTROL},
 };
+/* clang-format on */
 const size_t placement_rows = sizeof placement_table / sizeof *placement_table;
 
 void actor_report (struct actor *actor, enum actor_id to, json_t *state)
@@ -31,19 +33,13 @@ void actor_report (struct actor *actor, enum actor_id to, json_t *state)
     json_decref (state);
 }
 
-void answer (struct actor *actor, enum actor_id to, const struct subject *subject, unsigned status, struct slice type,
-             struct slice body, const char *allow)
+static void answer_with (struct actor *actor, enum actor_id to, const struct subject *subject, unsigned status,
+                         struct headers headers, struct slice body)
 {
-    struct header headers[2];
-    size_t count = 0;
-    if (type.len)
-        headers[count++] = (struct header){SLICE ("Content-Type"), type};
-    if (allow)
-        headers[count++] = (struct header){SLICE ("Allow"), slice_from (allow)};
     union message_fields fields = {.response = {.status = status,
                                                 .framing = body.len ? FRAMING_LENGTH : FRAMING_NONE,
                                                 .length = body.len,
-                                                .headers = {headers, count}}};
+                                                .headers = headers}};
     actor_send (actor, to, MESSAGE_response, subject, &fields, NULL);
     if (body.len)
     {
@@ -55,16 +51,35 @@ void answer (struct actor *actor, enum actor_id to, const struct subject *subjec
     actor_send (actor, to, MESSAGE_end, subject, &end, NULL);
 }
 
-void answer_error (struct actor *actor, enum actor_id to, const struct subject *subject, unsigned status,
-                   const char *message, const char *details)
+void answer (struct actor *actor, enum actor_id to, const struct subject *subject, unsigned status, struct slice type,
+             struct slice body, const char *allow)
 {
+    struct header headers[2];
+    size_t count = 0;
+    if (type.len)
+        headers[count++] = (struct header){SLICE ("Content-Type"), type};
+    if (allow)
+        headers[count++] = (struct header){SLICE ("Allow"), slice_from (allow)};
+    answer_with (actor, to, subject, status, (struct headers){headers, count}, body);
+}
+
+void answer_refusal (struct actor *actor, enum actor_id to, const struct subject *subject, unsigned status,
+                     const char *message, const char *details, struct header field)
+{
+    struct header headers[] = {{SLICE ("Content-Type"), SLICE ("application/json")}, field};
     json_t *object = json_object ();
     if (message && message[0])
         json_object_set_new (object, "message", json_string (message));
     if (details && details[0])
         json_object_set_new (object, "details", json_string (details));
     char *text = json_dumps (object, JSON_COMPACT);
-    answer (actor, to, subject, status, SLICE ("application/json"), slice_from (text), NULL);
+    answer_with (actor, to, subject, status, (struct headers){headers, field.name.len ? 2 : 1}, slice_from (text));
     free (text);
     json_decref (object);
+}
+
+void answer_error (struct actor *actor, enum actor_id to, const struct subject *subject, unsigned status,
+                   const char *message, const char *details)
+{
+    answer_refusal (actor, to, subject, status, message, details, (struct header){SLICE (""), SLICE ("")});
 }

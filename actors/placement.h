@@ -5,8 +5,8 @@
 
 #include <jansson.h>
 
-extern const struct actor_class ingress_class, auth_class, router_class, docker_class, control_class, tap_class,
-    membership_class;
+extern const struct actor_class ingress_class, auth_class, router_class, docker_class, peers_class, gather_class,
+    membership_class, control_class, tap_class;
 
 /* The placement table of the agent. */
 extern const struct placement placement_table[];
@@ -22,3 +22,7 @@ void answer (struct actor *actor, enum actor_id to, const struct subject *subjec
 /* The contract's JSON error (3.3): `message` and `details`, an empty one left out. */
 void answer_error (struct actor *actor, enum actor_id to, const struct subject *subject, unsigned status,
                    const char *message, const char *details);
+
+/* The same with one more header field. */
+void answer_refusal (struct actor *actor, enum actor_id to, const struct subject *subject, unsigned status,
+                     const char *message, const char *details, struct header field);

@@ -1,16 +1,12 @@
-/* tls.c - see tls.h. */
+/* tls.c - one TLS connection. See tls.h. */
 #include "tls.h"
 
 #include "ensure.h"
-#include "log.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <openssl/bio.h>
-#include <openssl/ec.h>
 #include <openssl/err.h>
-#include <openssl/rand.h>
-#include <openssl/x509v3.h>
+#include <openssl/x509.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
@@ -25,14 +21,14 @@ enum
 static int bio_write (BIO *bio, const char *bytes, int length)
 {
     struct tls *tls = BIO_get_data (bio);
-    struct tls_server *server = tls->server;
-    if ((size_t) length > TLS_OUTPUT_BYTES - server->output_length)
+    struct tls_endpoint *endpoint = tls->endpoint;
+    if ((size_t) length > TLS_OUTPUT_BYTES - endpoint->output_length)
     {
         BIO_set_retry_write (bio);
         return -1;
     }
-    memcpy (server->output + server->output_length, bytes, (size_t) length);
-    server->output_length += (size_t) length;
+    memcpy (endpoint->output + endpoint->output_length, bytes, (size_t) length);
+    endpoint->output_length += (size_t) length;
     return length;
 }
 
@@ -63,7 +59,7 @@ static long bio_control (BIO *bio, int command, long number, void *pointer)
     return command == BIO_CTRL_FLUSH ? 1 : 0;
 }
 
-static BIO_METHOD *new_method (void)
+BIO_METHOD *tls_method_new (void)
 {
     BIO_METHOD *method = must (BIO_meth_new (BIO_get_new_index () | BIO_TYPE_SOURCE_SINK, "shoal socket"));
     BIO_meth_set_write (method, bio_write);
@@ -72,136 +68,12 @@ static BIO_METHOD *new_method (void)
     return method;
 }
 
-/* ------------------------------------------------------------------------------------------------- the certificate */
-
-static void add_extension (X509 *certificate, int id, const char *value)
-{
-    X509V3_CTX context;
-    X509V3_set_ctx_nodb (&context);
-    X509V3_set_ctx (&context, certificate, certificate, NULL, NULL, 0);
-    X509_EXTENSION *extension = X509V3_EXT_conf_nid (NULL, &context, id, value);
-    if (extension)
-        X509_add_ext (certificate, extension, -1);
-    X509_EXTENSION_free (extension);
-}
-
-/* Subject and issuer stay empty, so the alternative names are critical (RFC 5280 section 4.2.1.6; contract 3.1). */
-static X509 *new_certificate (EVP_PKEY *key, const char *address)
-{
-    X509 *certificate = must (X509_new ());
-    X509_set_version (certificate, X509_VERSION_3);
-    BIGNUM *serial = must (BN_new ());
-    BN_rand (serial, 127, BN_RAND_TOP_ONE, BN_RAND_BOTTOM_ANY);
-    BN_to_ASN1_INTEGER (serial, X509_get_serialNumber (certificate));
-    BN_free (serial);
-    /* A clock of the other side may be a little behind. */
-    X509_gmtime_adj (X509_getm_notBefore (certificate), -60L * 60);
-    X509_gmtime_adj (X509_getm_notAfter (certificate), TLS_CERTIFICATE_DAYS * 24L * 60 * 60);
-    X509_set_pubkey (certificate, key);
-    add_extension (certificate, NID_basic_constraints, "critical,CA:FALSE");
-    add_extension (certificate, NID_key_usage, "critical,digitalSignature");
-    add_extension (certificate, NID_ext_key_usage, "serverAuth");
-    char names[128];
-    unsigned char binary[sizeof (struct in6_addr)];
-    bool is_address = inet_pton (AF_INET, address, binary) == 1 || inet_pton (AF_INET6, address, binary) == 1;
-    snprintf (names, sizeof names, "critical,DNS:localhost,IP:127.0.0.1%s%s", is_address ? ",IP:" : "",
-              is_address ? address : "");
-    add_extension (certificate, NID_subject_alt_name, names);
-    if (X509_sign (certificate, key, EVP_sha256 ()) > 0)
-        return certificate;
-    X509_free (certificate);
-    return NULL;
-}
-
-int tls_server_certify (struct tls_server *server, const char *address)
-{
-    X509 *certificate = new_certificate (server->key, address);
-    int done = certificate && SSL_CTX_use_certificate (server->context, certificate) == 1 &&
-               SSL_CTX_use_PrivateKey (server->context, server->key) == 1;
-    X509_free (certificate);
-    return done ? 0 : -1;
-}
-
-/* ALPN http/1.1 only; who offers other protocols alone is told so (RFC 7301 section 3.2). */
-static int select_protocol (SSL *ssl, const unsigned char **out, unsigned char *out_length,
-                            const unsigned char *offered, unsigned offered_length, void *argument)
-{
-    (void) ssl, (void) argument;
-    static const unsigned char ours[] = "\x08http/1.1";
-    unsigned char *chosen;
-    if (SSL_select_next_proto (&chosen, out_length, ours, sizeof ours - 1, offered, offered_length) !=
-        OPENSSL_NPN_NEGOTIATED)
-        return SSL_TLSEXT_ERR_ALERT_FATAL;
-    *out = chosen;
-    return SSL_TLSEXT_ERR_OK;
-}
-
-static void hash_key (struct tls_server *server)
-{
-    unsigned char *der = NULL, digest[32];
-    int length = i2d_PUBKEY (server->key, &der);
-    if (length > 0 && EVP_Digest (der, (size_t) length, digest, NULL, EVP_sha256 (), NULL) == 1)
-        for (size_t index = 0; index < sizeof digest; index++)
-            snprintf (server->key_hash + 2 * index, 3, "%02x", digest[index]);
-    OPENSSL_free (der);
-}
-
-static bool set_up (struct tls_server *server)
-{
-    server->key = EVP_EC_gen ("P-256");
-    server->context = SSL_CTX_new (TLS_server_method ());
-    if (!server->key || !server->context)
-        return false;
-    SSL_CTX *context = server->context;
-    SSL_CTX_set_min_proto_version (context, TLS1_2_VERSION);
-    SSL_CTX_set_options (context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
-    SSL_CTX_set_mode (context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-    SSL_CTX_set_read_ahead (context, 1);
-    SSL_CTX_set_session_cache_mode (context, SSL_SESS_CACHE_OFF);
-    SSL_CTX_set_session_id_context (context, (const unsigned char *) "shoal", 5);
-    SSL_CTX_set_timeout (context, TLS_TICKET_SECONDS);
-    SSL_CTX_set_num_tickets (context, 1);
-    SSL_CTX_set_alpn_select_cb (context, select_protocol, NULL);
-    /* AES-128 first: as strong as the key exchange, and the faster of the two. */
-    SSL_CTX_set_ciphersuites (context, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256");
-    SSL_CTX_set_cipher_list (context, "ECDHE+AESGCM:ECDHE+CHACHA20");
-    hash_key (server);
-    return tls_server_certify (server, "") == 0;
-}
-
-struct tls_server *tls_server_new (void)
-{
-    struct tls_server *server = must (calloc (1, sizeof *server));
-    server->output = must (malloc (TLS_OUTPUT_BYTES));
-    server->method = new_method ();
-    if (!set_up (server))
-    {
-        log_error ("ingress", "cannot make the TLS key and certificate: %s",
-                   ERR_reason_error_string (ERR_peek_last_error ()));
-        tls_server_destroy (&server);
-    }
-    return server;
-}
-
-void tls_server_destroy (struct tls_server **server_p)
-{
-    struct tls_server *server = *server_p;
-    if (!server)
-        return;
-    SSL_CTX_free (server->context);
-    EVP_PKEY_free (server->key);
-    BIO_meth_free (server->method);
-    free (server->output);
-    free (server);
-    *server_p = NULL;
-}
-
 /* ------------------------------------------------------------------------------------------------------ connections */
 
-int tls_open (struct tls *tls, struct tls_server *server, int fd)
+static int open_connection (struct tls *tls, struct tls_endpoint *endpoint, int fd)
 {
-    *tls = (struct tls){.ssl = SSL_new (server->context), .server = server, .fd = fd};
-    BIO *bio = tls->ssl ? BIO_new (server->method) : NULL;
+    *tls = (struct tls){.ssl = SSL_new (endpoint->context), .endpoint = endpoint, .fd = fd};
+    BIO *bio = tls->ssl ? BIO_new (endpoint->method) : NULL;
     if (!bio)
     {
         tls_close (tls);
@@ -210,8 +82,31 @@ int tls_open (struct tls *tls, struct tls_server *server, int fd)
     BIO_set_data (bio, tls);
     BIO_set_init (bio, 1);
     SSL_set_bio (tls->ssl, bio, bio);
-    SSL_set_accept_state (tls->ssl);
     return 0;
+}
+
+int tls_open (struct tls *tls, struct tls_endpoint *endpoint, int fd)
+{
+    int opened = open_connection (tls, endpoint, fd);
+    if (opened == 0)
+        SSL_set_accept_state (tls->ssl);
+    return opened;
+}
+
+int tls_open_client (struct tls *tls, struct tls_endpoint *endpoint, int fd)
+{
+    int opened = open_connection (tls, endpoint, fd);
+    if (opened == 0)
+        SSL_set_connect_state (tls->ssl);
+    return opened;
+}
+
+bool tls_peer_has_key (const struct tls *tls, const char *key_hash)
+{
+    char hash[65];
+    X509 *certificate = SSL_get0_peer_certificate (tls->ssl);
+    EVP_PKEY *key = certificate ? X509_get0_pubkey (certificate) : NULL;
+    return key && tls_key_hash (key, hash) == 0 && strlen (key_hash) == 64 && CRYPTO_memcmp (hash, key_hash, 64) == 0;
 }
 
 void tls_close (struct tls *tls)
@@ -287,7 +182,7 @@ void tls_read_far (struct tls *tls, bool far)
 
 bool tls_room (const struct tls *tls)
 {
-    return TLS_OUTPUT_BYTES - tls->server->output_length >= RECORD_ROOM;
+    return TLS_OUTPUT_BYTES - tls->endpoint->output_length >= RECORD_ROOM;
 }
 
 /* Sends; returns the bytes that the kernel took, or -1 when the connection is broken. */
@@ -318,13 +213,13 @@ static void keep_unsent (struct tls *tls, const char *bytes, size_t length)
 
 enum tls_result tls_flush (struct tls *tls)
 {
-    struct tls_server *server = tls->server;
-    size_t fresh = server->output_length;
-    server->output_length = 0;
+    struct tls_endpoint *endpoint = tls->endpoint;
+    size_t fresh = endpoint->output_length;
+    endpoint->output_length = 0;
     if (tls->unsent)
     {
         if (fresh)
-            keep_unsent (tls, server->output, fresh);
+            keep_unsent (tls, endpoint->output, fresh);
         ssize_t sent = send_some (tls, tls->unsent + tls->unsent_at, tls->unsent_length - tls->unsent_at);
         if (sent < 0)
             return TLS_FAILED;
@@ -338,12 +233,12 @@ enum tls_result tls_flush (struct tls *tls)
     }
     if (!fresh)
         return TLS_OK;
-    ssize_t sent = send_some (tls, server->output, fresh);
+    ssize_t sent = send_some (tls, endpoint->output, fresh);
     if (sent < 0)
         return TLS_FAILED;
     if ((size_t) sent == fresh)
         return TLS_OK;
-    keep_unsent (tls, server->output + sent, fresh - (size_t) sent);
+    keep_unsent (tls, endpoint->output + sent, fresh - (size_t) sent);
     return TLS_BLOCKED;
 }
 
@@ -361,4 +256,44 @@ const char *tls_reason (struct tls *tls)
         return strerror (tls->failure);
     const char *reason = code ? ERR_reason_error_string (code) : NULL;
     return reason ? reason : "connection ended";
+}
+
+/* ---------------------------------------------------------------------------------------------------------- queues */
+
+/* Takes up to one record's worth of plaintext from the queue, and encrypts it. A run that fills a record alone is not
+ * copied. */
+static enum tls_result write_record (struct tls *tls, struct byte_queue *queue, size_t *payload)
+{
+    char *record = tls->endpoint->record;
+    size_t filled = 0;
+    while (filled < TLS_RECORD_BYTES)
+    {
+        struct slice run = byte_queue_next (queue, payload);
+        if (filled == 0 && run.len >= TLS_RECORD_BYTES)
+        {
+            enum tls_result result = tls_write (tls, run.at, TLS_RECORD_BYTES);
+            byte_queue_advance (queue, TLS_RECORD_BYTES, payload);
+            return result;
+        }
+        if (run.len == 0)
+            break;
+        size_t step = run.len < TLS_RECORD_BYTES - filled ? run.len : TLS_RECORD_BYTES - filled;
+        memcpy (record + filled, run.at, step);
+        filled += step;
+        byte_queue_advance (queue, step, payload);
+    }
+    return filled ? tls_write (tls, record, filled) : TLS_OK;
+}
+
+enum tls_result tls_write_queue (struct tls *tls, struct byte_queue *queue, size_t *payload)
+{
+    enum tls_result result = tls->unsent ? tls_flush (tls) : TLS_OK; /* what was left over comes first */
+    while (result == TLS_OK && queue->count)
+    {
+        if (!tls_room (tls))
+            result = tls_flush (tls);
+        else if (write_record (tls, queue, payload) != TLS_OK)
+            result = TLS_FAILED;
+    }
+    return result == TLS_OK ? tls_flush (tls) : result;
 }

@@ -1,4 +1,4 @@
-/* tls.h - TLS for ingress: the certificate, and connections that encrypt into one buffer shared by all of them.
+/* tls.h - TLS for ingress and peers: keys and certificate, and connections that encrypt into one buffer shared by all.
  *
  * OpenSSL reads through a BIO of ours straight from the socket, and writes into a ciphertext buffer that the whole
  * reactor shares: many records leave in one system call. OpenSSL's own buffers, some 17 KiB for each direction, are
@@ -7,7 +7,7 @@
  */
 #pragma once
 
-#include "messages/slice.h"
+#include "byte_queue.h"
 
 #include <openssl/ssl.h>
 #include <stdbool.h>
@@ -22,32 +22,37 @@ enum
     TLS_CERTIFICATE_DAYS = 365,        /* re-issued after half of it */
 };
 
-/* ---- what all connections of a listener share */
+/* ---- tls_endpoint.c: what all connections of one side share */
 
-struct tls_server
+struct tls_endpoint
 {
     SSL_CTX *context;
-    EVP_PKEY *key; /* ECDSA P-256, made once */
+    EVP_PKEY *key; /* server: ECDSA P-256, made once; client: NULL */
     BIO_METHOD *method;
     char *output; /* ciphertext on its way to one connection */
     size_t output_length;
-    char key_hash[65]; /* SHA-256 of the public key (DER), hexadecimal */
+    char *record;      /* TLS_RECORD_BYTES; plaintext gathered for one record */
+    char key_hash[65]; /* server: SHA-256 of the public key (DER), hexadecimal */
 };
 
-/* Makes key, certificate and context. Returns NULL after logging why. */
-struct tls_server *tls_server_new (void);
-void tls_server_destroy (struct tls_server **server);
+/* Makes the server's key, certificate and context, or a client's context. Returns NULL after logging why. */
+struct tls_endpoint *tls_server_new (void);
+struct tls_endpoint *tls_client_new (void);
+void tls_endpoint_destroy (struct tls_endpoint **endpoint);
 
 /* Issues the certificate anew with the same key, for localhost and, when not empty, this IP address. Returns 0, or -1.
  */
-int tls_server_certify (struct tls_server *server, const char *address);
+int tls_server_certify (struct tls_endpoint *endpoint, const char *address);
+
+/* SHA-256 of a key's SubjectPublicKeyInfo (DER), in lower-case hexadecimal. Returns 0, or -1. */
+int tls_key_hash (EVP_PKEY *key, char hash[65]);
 
 /* ---- one connection */
 
 struct tls
 {
     SSL *ssl;
-    struct tls_server *server;
+    struct tls_endpoint *endpoint;
     int fd;
     int failure;      /* errno of the last failed read or write, 0 for an end of file */
     bool first_known; /* the first byte that came is known, */
@@ -64,8 +69,12 @@ enum tls_result
     TLS_FAILED,  /* cut off, or no TLS: tls_reason() */
 };
 
-/* Makes a server connection on a connected non-blocking socket. Returns 0, or -1. */
-int tls_open (struct tls *tls, struct tls_server *server, int fd);
+/* Makes the server's or the client's side of a connection on a connected non-blocking socket. Returns 0, or -1. */
+int tls_open (struct tls *tls, struct tls_endpoint *endpoint, int fd);
+int tls_open_client (struct tls *tls, struct tls_endpoint *endpoint, int fd);
+
+/* After the handshake: whether the other side's public key has this hash (see tls_key_hash). */
+bool tls_peer_has_key (const struct tls *tls, const char *key_hash);
 
 /* Frees; the socket stays open. Idempotent. */
 void tls_close (struct tls *tls);
@@ -82,6 +91,10 @@ bool tls_has_pending (const struct tls *tls);
 enum tls_result tls_write (struct tls *tls, const char *bytes, size_t length);
 bool tls_room (const struct tls *tls);
 
+/* Encrypts and sends the queue in records of TLS_RECORD_BYTES, and adds what is now written of payloads to *payload.
+ * TLS_OK when all is with the kernel. */
+enum tls_result tls_write_queue (struct tls *tls, struct byte_queue *queue, size_t *payload);
+
 /* Gives OpenSSL's buffers back; they are made anew when they are needed, which costs a busy connection a few per cent.
  */
 void tls_rest (struct tls *tls);
@@ -97,3 +110,6 @@ void tls_end (struct tls *tls);
 
 /* Why the last call failed, in words; static or thread-local storage. */
 const char *tls_reason (struct tls *tls);
+
+/* The BIO of tls.c, for tls_endpoint.c. */
+BIO_METHOD *tls_method_new (void);

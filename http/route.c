@@ -159,3 +159,30 @@ bool route_is_key (struct slice target)
     struct slice query;
     return slice_starts_with (docker_path (target, &query), SLICE ("/key"));
 }
+
+/* --------------------------------------------------------------------------------------------------------- clusters */
+
+static bool is_list (struct slice method, struct slice path)
+{
+    if (slice_equal (path, SLICE ("/containers/json")) || slice_equal (path, SLICE ("/images/json")))
+        return true;
+    return slice_equal (method, SLICE ("GET")) &&
+           (slice_equal (path, SLICE ("/volumes")) || slice_equal (path, SLICE ("/networks")));
+}
+
+enum route_scope route_scope (struct slice method, struct slice target, struct slice manager_operation)
+{
+    static const struct slice of_managers[] = {SLICE ("/services"), SLICE ("/tasks"), SLICE ("/secrets"),
+                                               SLICE ("/configs"),  SLICE ("/swarm"), SLICE ("/info"),
+                                               SLICE ("/nodes")};
+    struct slice path, query;
+    url_split (target, &path, &query);
+    if (manager_operation.len)
+        return SCOPE_MANAGER;
+    if (is_list (method, path))
+        return SCOPE_CLUSTER;
+    for (size_t index = 0; index < sizeof of_managers / sizeof *of_managers; index++)
+        if (slice_starts_with (path, of_managers[index]))
+            return SCOPE_MANAGER;
+    return SCOPE_NODE;
+}

@@ -32,6 +32,18 @@ struct route_decision
     struct slice unversioned; /* the target without that prefix, beginning with `/`; a part of the target or static */
 };
 
+/* Where in a cluster a request belongs, by the tables of the contract alone (6.2). */
+enum route_scope
+{
+    SCOPE_NODE,    /* the node that the target header names, else the receiver */
+    SCOPE_MANAGER, /* any manager */
+    SCOPE_CLUSTER, /* all nodes at once: a list */
+};
+
+/* target is without a version prefix; manager_operation is the header's value. Agent routes that a node serves for
+ * itself (browsing, host information, consoles) are SCOPE_NODE too. */
+enum route_scope route_scope (struct slice method, struct slice target, struct slice manager_operation);
+
 /* Decides about a request; target is origin-form and clean. */
 struct route_decision route_decide (struct slice method, struct slice target);
 

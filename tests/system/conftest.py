@@ -83,6 +83,8 @@ def pytest_runtest_makereport(item):
         for agent in item.stash.get(_agents, []):
             status = "runs" if agent.process and agent.process.poll() is None else "ended"
             report.sections.append((f"agent {agent.number}, {status}: {' '.join(agent.command())}", agent.log()))
+        if swarm := getattr(item, "funcargs", {}).get("swarm"):
+            report.sections += swarm.logs()
 
 
 # ---------------------------------------------------------------------------------------------------------------- folders

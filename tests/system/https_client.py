@@ -217,11 +217,11 @@ class Answer:
 class Client:
     """Requests with fixed headers (the signature), each on a connection of its own."""
 
-    def __init__(self, port, headers):
-        self.port, self.headers = port, headers
+    def __init__(self, port, headers, host="127.0.0.1", seconds=DEADLINE):
+        self.port, self.headers, self.host, self.seconds = port, headers, host, seconds
 
     def connect(self):
-        return Connection(self.port)
+        return Connection(self.port, self.host, self.seconds)
 
     def start(self, method, target, headers=None, body=None):
         """Sends a request and returns its connection; the answer is not read yet."""

@@ -63,6 +63,23 @@ def test_the_variable_names_the_control_socket(agent):
 
 
 @pytest.mark.quick
+def test_ping_asks_the_api_where_there_is_no_local_socket(make_agent, scripted):
+    """As in a container whose root is read-only. One certain agent's socket is never replaced by another agent's API."""
+    agent = make_agent(scripted.path, "--control", "/proc/none/control.sock", start=False)
+    agent.spawn()
+    environment = clean_environment(SHOAL_CONTROL="/proc/none/control.sock", AGENT_PORT=agent.port)
+    wait_until("ping", lambda: run_shoal("ping", environment=environment).returncode == 0)
+    for arguments in (["--ready"], ["--control", "/proc/none/control.sock"]):
+        refused = run_shoal("ping", *arguments, environment=environment)
+        assert refused.returncode == 1 and "cannot reach the agent at /proc/none/control.sock" in refused.stderr
+    agent.stop()
+    gone = run_shoal("ping", environment=environment)
+    assert gone.returncode == 1
+    assert f"127.0.0.1:{agent.port}: Connection refused" in gone.stderr
+    assert "no local socket at /proc/none/control.sock" in gone.stderr
+
+
+@pytest.mark.quick
 def test_status_is_json_with_what_tests_and_people_ask_for(agent):
     agent.get("/_ping")
     result = agent.run("status")

@@ -213,7 +213,8 @@ def test_logs_as_without_the_agent(docker, same):
     name = docker.run("run", "-d", IMAGE, "sh", "-c", "for a in $(seq 2000); do echo line $a; done; echo err >&2").text.strip()
     docker.run("wait", name)
     assert same("logs", name).text.count("\n") == 2000
-    assert same("logs", "--tail", "3", name).out == b"line 1999\nline 2000\n"  # the third is on stderr
+    last = same("logs", "--tail", "3", name)  # where the line of stderr stands among those of stdout is the engine's choice
+    assert last.text.endswith("line 2000\n") and (last.out + last.err).count(b"\n") == 3
     assert same("logs", "--timestamps", name).status == 0
     assert same("logs", "--follow", name).text.endswith("line 2000\n")
     assert same("logs", "no-such-container").status == 1
@@ -387,7 +388,14 @@ def test_lists_and_inspections_as_without_the_agent(same, container):
     hide = lambda text: re.sub(rb"(Goroutines|File Descriptors|System Time|Context):.*", b"", text)
     assert b"Server Version" in same("info", hide=hide).out
     assert same("system", "df", "--format", "{{.Type}} {{.TotalCount}}").status == 0
-    assert same("pause", container, hide=lambda text: b"").status == 0
+
+
+def test_pause_and_unpause(docker, direct, container):
+    for command, state in (("pause", "paused"), ("unpause", "running")):
+        assert docker.run(command, container).text == f"{container}\n"
+        assert direct.run("inspect", "--format", "{{.State.Status}}", container).text == f"{state}\n"
+        refused = [way.run(command, container, check=False).parts() for way in (docker, direct)]  # it is done already
+        assert refused[0] == refused[1] and refused[0][0] == 1
 
 
 def test_stats_top_diff_rename(docker, container):

@@ -24,6 +24,14 @@ services:
 volumes:
   data:
 """
+# Python's SDK asks poll() whether more of an attached stream has come. It cannot see what OpenSSL has already decrypted, so over
+# TLS, whoever serves it, the text behind the header of a frame does not come until the next frame. A terminal has no frames.
+TERMINALS = """
+version: "3"
+services:
+  web: {tty: true}
+  side: {tty: true}
+"""
 
 
 class Compose:
@@ -92,6 +100,7 @@ def test_a_project_from_up_to_down(compose, real_agent):
 
 
 def test_up_in_the_foreground_shows_lines_as_they_come(compose):
+    (compose.folder / "docker-compose.override.yml").write_text(TERMINALS)
     with compose.start("up") as running:
         seen = ""
         while "web is up" not in seen or "side is up" not in seen:

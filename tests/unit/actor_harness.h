@@ -153,9 +153,11 @@ static inline struct harness *harness_prepare (void)
                                                     .protocol_version = "2.19.0",
                                                     .connections = 1000,
                                                     .engine_connections = 1000,
+                                                    .peer_connections = 1000,
                                                     .header_time = 60000,
                                                     .idle_time = 60000,
                                                     .grace_time = 8000,
+                                                    .list_time = 30000,
                                                     .advertise_address = "192.0.2.1",
                                                     .budget = &harness->budget};
     s_harness = harness;

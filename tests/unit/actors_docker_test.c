@@ -4,6 +4,7 @@
  * byte by byte, wrongly, or not at all.
  */
 #include "actor_harness.h"
+#include "actors/docker.h"
 
 enum
 {
@@ -606,19 +607,24 @@ static void finds_its_service (void **state)
 static void asks_again_when_told (void **state)
 {
     (void) state;
-    struct engine engine;
-    struct harness *harness = begin (&engine);
+    struct harness *harness = harness_prepare ();
+    struct engine engine = {.listener = engine_listen (harness)};
+    struct seen *seen;
+    harness_start (harness, &docker_class);
+    answer_question (harness, &engine, "GET /version ", s_version);
+    answer_question (harness, &engine, "GET /info ", "{\"Name\":\"box\",\"Swarm\":{\"NodeID\":\"n1\"}}");
+    answer_question (harness, &engine, "GET /containers/", NULL);
+    do
+        seen = probe_await (harness, ACTOR_peers, MESSAGE_engine, 0);
+    while (!seen->fields.engine.reachable);
+    assert_false (seen->fields.engine.manager);
+    size_t before = probe_count (harness, ACTOR_membership, MESSAGE_engine, 0);
     for (int number = 0; number < 5; number++)
         probe_send (harness, ACTOR_router, ACTOR_docker, MESSAGE_rediscover, 0, NULL, SLICE (""));
-    harness_barrier (harness, ACTOR_docker);
-    size_t before = probe_count (harness, ACTOR_membership, MESSAGE_engine, 0);
     answer_question (harness, &engine, "GET /info ",
                      "{\"Name\":\"box\",\"Swarm\":{\"NodeID\":\"n1\",\"ControlAvailable\":true}}");
     answer_question (harness, &engine, "GET /containers/", NULL);
-    struct seen *seen;
-    do
-        seen = probe_await (harness, ACTOR_peers, MESSAGE_engine, 0);
-    while (!seen->fields.engine.manager);
+    assert_true (probe_await (harness, ACTOR_peers, MESSAGE_engine, 0)->fields.engine.manager);
     harness_barrier (harness, ACTOR_docker);
     assert_int_equal (probe_count (harness, ACTOR_membership, MESSAGE_engine, 0), before + 1);
     expect_no_connection (harness, &engine);
@@ -977,6 +983,124 @@ static void raw_bytes_obey_credit (void **state)
     end (harness, &engine);
 }
 
+/* ---------------------------------------------------------------------------------------------------------- watchdog
+ */
+
+static struct harness *begin_impatient (struct engine *engine, const struct engine_times *times)
+{
+    struct harness *harness = harness_prepare ();
+    harness->configuration.engine_times = times;
+    engine->listener = engine_listen (harness);
+    harness_start (harness, &docker_class);
+    discover (harness, engine);
+    return harness;
+}
+
+static uint64_t milliseconds (void)
+{
+    struct timespec now;
+    clock_gettime (CLOCK_MONOTONIC, &now);
+    return (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / 1000000;
+}
+
+/* Silence alone is no reason to give up; silence to /_ping is, for what waits for a head and for nothing else. */
+static void gives_up_an_engine_that_hangs (void **state)
+{
+    (void) state;
+    static const struct engine_times times = {.look = 20, .silence = 200, .answer = 1000, .stall = 60000};
+    struct engine engine;
+    struct harness *harness = begin_impatient (&engine, &times);
+    uint64_t answered = ask (harness, "GET", "/events");
+    struct peer events = engine_take (harness, &engine);
+    peer_say (&events, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+    expect_status (harness, answered, 200);
+    uint64_t sending = ask_with (
+        harness, (struct asked){.method = "POST", .target = "/build", .framing = FRAMING_LENGTH, .length = 1});
+    struct peer build = engine_take (harness, &engine);
+
+    uint64_t begun = milliseconds (), silent = ask (harness, "POST", "/containers/1/wait");
+    struct peer wait = engine_take (harness, &engine), ping = engine_take (harness, &engine);
+    assert_ptr_equal (strstr (ping.text, "GET /_ping HTTP/1.1\r\n"), ping.text);
+    assert_true (milliseconds () - begun >= times.silence);
+    for (int round = 0; round < 3; round++)
+    {
+        peer_clear (&ping);
+        peer_say (&ping, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK");
+        peer_await (harness, &ping, "GET /_ping HTTP/1.1\r\n");
+    }
+    assert_int_equal (probe_count (harness, ACTOR_ingress, MESSAGE_response, silent), 0);
+
+    expect_error (harness, silent, 504, "Unable to proxy the request via the Docker socket", "not even to /_ping");
+    assert_true (milliseconds () - begun >= times.silence + times.answer);
+    peer_await_end (harness, &wait);
+    peer_await_end (harness, &ping);
+    assert_int_equal (harness_counter (harness, ACTOR_docker, "hung"), 1);
+    peer_say (&events, "2\r\n{}\r\n0\r\n\r\n");
+    expect_end (harness, answered);
+    assert_int_equal (probe_count (harness, ACTOR_ingress, MESSAGE_response, sending), 0);
+    probe_abort (harness, ACTOR_ingress, ACTOR_docker, sending);
+    peer_await_end (harness, &build);
+    peer_free (&events);
+    peer_free (&build);
+    peer_free (&wait);
+    peer_free (&ping);
+    end (harness, &engine);
+}
+
+struct reading
+{
+    struct peer *peer;
+    uint64_t last;
+};
+
+/* The engine reads one piece after the other, each long before the time of a stall is over. */
+static bool reads_on (struct harness *harness, void *data)
+{
+    (void) harness;
+    struct reading *reading = data;
+    char piece[100];
+    if (milliseconds () - reading->last < 50)
+        return false;
+    reading->last = milliseconds ();
+    return recv (reading->peer->fd, piece, sizeof piece, MSG_DONTWAIT) < 0;
+}
+
+/* The engine has said all and reads no more, and the end of the client stands behind bytes that nobody takes. */
+static void ends_what_is_over_but_for_input (void **state)
+{
+    (void) state;
+    static const struct engine_times times = {.look = 20, .silence = 60000, .answer = 60000, .stall = 1000};
+    struct engine engine;
+    struct harness *harness = begin_impatient (&engine, &times);
+    struct peer peer, other;
+    char piece[100] = "";
+    uint64_t stream = hijack (harness, &engine, &peer, true), speaking = hijack (harness, &engine, &other, true);
+    for (int round = 0; round < 30; round++)
+        probe_body (harness, ACTOR_ingress, ACTOR_docker, stream, slice_of (piece, sizeof piece));
+    probe_body (harness, ACTOR_ingress, ACTOR_docker, speaking, SLICE ("unread, but the engine may still speak"));
+    uint64_t begun = milliseconds ();
+    shutdown (peer.fd, SHUT_WR);
+    expect_end (harness, stream);
+    struct reading reading = {&peer, begun};
+    harness_until (harness, reads_on, &reading);
+    assert_true (milliseconds () - begun > times.stall);
+    assert_int_equal (probe_count (harness, ACTOR_ingress, MESSAGE_abort, stream), 0);
+
+    begun = milliseconds ();
+    probe_body (harness, ACTOR_ingress, ACTOR_docker, stream, slice_of (piece, sizeof piece));
+    probe_await (harness, ACTOR_ingress, MESSAGE_abort, stream);
+    assert_true (milliseconds () - begun >= times.stall);
+    peer_await_end (harness, &peer);
+    assert_int_equal (harness_counter (harness, ACTOR_docker, "stalled"), 1);
+    assert_int_equal (harness_counter (harness, ACTOR_docker, "streams"), 1);
+    assert_int_equal (probe_count (harness, ACTOR_ingress, MESSAGE_abort, speaking), 0);
+    probe_abort (harness, ACTOR_ingress, ACTOR_docker, speaking);
+    peer_await_end (harness, &other);
+    peer_free (&peer);
+    peer_free (&other);
+    end (harness, &engine);
+}
+
 int main (void)
 {
     const struct CMUnitTest tests[] = {
@@ -1001,6 +1125,8 @@ int main (void)
         cmocka_unit_test_teardown (carries_raw_bytes, harness_teardown),
         cmocka_unit_test_teardown (hijackable_is_not_hijacked, harness_teardown),
         cmocka_unit_test_teardown (raw_bytes_obey_credit, harness_teardown),
+        cmocka_unit_test_teardown (gives_up_an_engine_that_hangs, harness_teardown),
+        cmocka_unit_test_teardown (ends_what_is_over_but_for_input, harness_teardown),
     };
     return cmocka_run_group_tests (tests, NULL, NULL);
 }
