@@ -37,14 +37,19 @@ class Node:
         self.engine = ScriptedEngine(cluster.folder / f"e{next(cluster.sockets)}")
         self.agent = None
 
+    def name_and_port(self):
+        return f"[{self.address}]:{self.gossip_port}" if ":" in self.address else f"{self.address}:{self.gossip_port}"
+
     def say_role(self, manager):
         self.engine.info = {"Name": self.name, "Swarm": {"NodeID": self.id, "ControlAvailable": manager}}
 
-    def start(self, *flags, secret=SECRET, names=None, wrapper=(), manager=False):
+    def start(self, *flags, secret=SECRET, names=None, wrapper=(), manager=False, advertise=True):
         if not self.engine.listener:
             self.say_role(manager)
             self.engine.start()
-        own = ["--advertise-addr", self.address, "--cluster-port", self.gossip_port]
+        own = ["--cluster-port", self.gossip_port]
+        if advertise:
+            own += ["--advertise-addr", self.address]
         if names is not None:
             own += ["--cluster-addr", names]
         self.agent = self.cluster.make_agent(self.engine.path, *own, *flags, secret=secret, wrapper=wrapper, start=False)
@@ -76,7 +81,7 @@ class Cluster:
 
     def names(self):
         """AGENT_CLUSTER_ADDR with all nodes that there are so far."""
-        return ",".join(f"{node.address}:{node.gossip_port}" for node in self.nodes)
+        return ",".join(node.name_and_port() for node in self.nodes)
 
     def close(self):
         for node in self.nodes:

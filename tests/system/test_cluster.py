@@ -2,12 +2,14 @@
 
 import json
 import signal
+import socket
 import time
 
 import pytest
 
 from agent import is_sanitized
 from cluster import SECRET, Cluster
+from conftest import unavailable
 from waiting import wait_until
 
 SLOW = 4 if is_sanitized() else 1
@@ -134,6 +136,20 @@ def test_without_a_secret_addresses_decide(cluster):
     wait_until("refusals", lambda: first.report()["transport"]["wrong_hosts"] >= 3)
     assert first.alive() == {first.name, second.name}
     assert stranger.alive() == {stranger.name}
+
+
+@pytest.mark.quick
+def test_a_cluster_over_ipv6(cluster):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError as error:
+        unavailable(f"no IPv6: {error}")
+    nodes = [cluster.node("::1"), cluster.node("::1")]
+    for node in nodes:
+        node.start(names=cluster.names())
+    for node in nodes:
+        node.wait_alive(*nodes)
+        assert {member["address"] for member in node.report()["members"]} == {"::1"}
 
 
 def test_the_role_follows_the_engine(cluster):
