@@ -27,6 +27,7 @@ enum
     KEEPALIVE_INTERVAL = 15,    /* s */
     KEEPALIVE_COUNT = 4,
     BACKLOG = 128,
+    CURVE_BYTES = 33, /* added to a packet: its name, nonce, flags and authenticator (rfc.zeromq.org/spec/26) */
 };
 
 struct link
@@ -269,7 +270,7 @@ static bool take_packet (struct socket_watch *watch)
 static void *new_router (struct transport *transport)
 {
     void *router = must (zmq_socket (transport->context, ZMQ_ROUTER));
-    int64_t most = (int64_t) transport->options.packet_bytes_max;
+    int64_t most = (int64_t) transport->options.packet_bytes_max + CURVE_BYTES;
     set (router, ZMQ_LINGER, 0);
     set (router, ZMQ_SNDHWM, 1); /* it never sends */
     set (router, ZMQ_RCVHWM, QUEUE_PACKETS);

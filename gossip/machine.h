@@ -106,10 +106,12 @@ struct timers
 struct probe
 {
     struct member *member; /* NULL: none, or it was answered */
+    struct member *urgent; /* to be probed next, out of turn; or NULL */
     uint64_t due;          /* next step */
     uint64_t started;
     unsigned helpers, nacks;
     bool indirect; /* helpers were asked */
+    bool repeated; /* the ping was */
 };
 
 /* A probe on somebody else's behalf. */
@@ -141,6 +143,8 @@ struct swim
     struct relay relays[RELAYS_MAX]; /* a ring: they all have the same time */
     size_t relay_first, relay_count;
     unsigned health;
+    unsigned doubt;       /* cases of suspicion_doubt() lately */
+    uint64_t doubt_since; /* the latest one */
     bool left;
     uint64_t sync_due, reconnect_due;
     uint32_t sync_interval; /* until the next one but one; grows to the parameter */
@@ -229,6 +233,8 @@ void probe_tick (struct swim *swim);
 uint64_t probe_due (const struct swim *swim);
 /* A member was removed or has changed its identity: questions to it are void. */
 void probe_forget (struct swim *swim, const struct member *member);
+/* The member is probed next, out of turn. */
+void probe_urge (struct swim *swim, struct member *member);
 /* Pings a JOINING member if the rate allows, and sets its timer. */
 void probe_joining (struct swim *swim, struct member *member);
 void probe_ping (struct swim *swim, struct member *member, bool introduce);
@@ -242,6 +248,8 @@ void probe_on_nack (struct swim *swim, const struct message_swim_nack *nack);
 
 /* Somebody suspects the member with this incarnation: begins or confirms a suspicion. */
 void suspicion_accuse (struct swim *swim, struct member *member, uint64_t incarnation, struct slice accuser);
+/* The network, or a member, was slow or lost something: a suspicion proved wrong, or a ping had to be repeated. */
+void suspicion_doubt (struct swim *swim);
 /* The timer of a suspect. */
 void suspicion_tick (struct swim *swim, struct member *member);
 

@@ -158,6 +158,7 @@ static void renew (struct swim *swim, struct member *member, const struct messag
     else if (before == SWIM_SUSPECT)
     {
         swim->counters.refuted++;
+        suspicion_doubt (swim);
         table_set_state (swim, member, SWIM_ALIVE);
         swim_report (swim, member);
     }

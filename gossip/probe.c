@@ -5,7 +5,7 @@
  *   0 ms             ping; its ack ends the probe
  *   timeout / 2      the ping again, with our record in case the target does not know us; and so on
  *   timeout          helpers are asked to ping it too: ack from the target by way of them, or nack from themselves
- *   interval         failed: the target is suspected
+ *   timeout * 2      failed: the target is suspected
  *
  * Repeating the ping costs nothing while all is well, and at 25 % loss it makes one suspicion in 40 probes of what
  * would be one in three (three members, one helper).
@@ -81,13 +81,24 @@ void probe_joining (struct swim *swim, struct member *member)
 
 /* ------------------------------------------------------------------------------------------------------ the probe */
 
-static void begin (struct swim *swim)
+/* The next in turn; before that, a suspect that we were chosen to confirm. */
+static struct member *next_target (struct swim *swim)
 {
-    struct probe *probe = &swim->probe;
+    struct member *urgent = swim->probe.urgent;
+    swim->probe.urgent = NULL;
+    if (urgent && urgent->state == SWIM_SUSPECT && !urgent->accused)
+        return urgent;
     struct member *member = table_next_turn (swim);
     /* Those that we accuse are being asked anyway. */
     for (unsigned try = 0; try < 3 && member && member->accused; try++)
         member = table_next_turn (swim);
+    return member;
+}
+
+static void begin (struct swim *swim)
+{
+    struct probe *probe = &swim->probe;
+    struct member *member = next_target (swim);
     *probe = (struct probe){.started = swim->now, .due = swim->now + scaled (swim, swim->parameters.probe_interval)};
     if (!member || member->accused)
         return;
@@ -121,6 +132,7 @@ static void fail (struct swim *swim)
     struct probe *probe = &swim->probe;
     struct member *member = probe->member;
     probe->member = NULL;
+    probe->due = probe->started + scaled (swim, swim->parameters.probe_interval);
     swim->counters.probes_failed++;
     if (probe->helpers == 0 || probe->nacks < probe->helpers)
         probe_health (swim, 1);
@@ -133,29 +145,43 @@ static void succeed (struct swim *swim)
     probe->member = NULL;
     probe->due = probe->started + scaled (swim, swim->parameters.probe_interval);
     probe_health (swim, -1);
+    if (probe->repeated)
+        suspicion_doubt (swim);
 }
 
 static void step (struct swim *swim)
 {
     struct probe *probe = &swim->probe;
-    uint64_t end = probe->started + scaled (swim, swim->parameters.probe_interval);
-    if (probe->member && swim->now >= end)
-        fail (swim);
+    uint64_t end = probe->started + 2 * scaled (swim, swim->parameters.probe_timeout);
     if (!probe->member)
     {
         begin (swim);
         return;
     }
+    if (swim->now >= end)
+    {
+        fail (swim);
+        return;
+    }
     if (!probe->indirect && swim->now - probe->started >= scaled (swim, swim->parameters.probe_timeout))
         ask_helpers (swim);
     probe_ping (swim, probe->member, true);
+    probe->repeated = true;
     probe->due = swim->now + scaled (swim, swim->parameters.probe_timeout) / 2;
     if (probe->due > end)
         probe->due = end;
 }
 
+void probe_urge (struct swim *swim, struct member *member)
+{
+    if (!swim->probe.urgent)
+        swim->probe.urgent = member;
+}
+
 void probe_forget (struct swim *swim, const struct member *member)
 {
+    if (swim->probe.urgent == member)
+        swim->probe.urgent = NULL;
     if (swim->probe.member != member)
         return;
     swim->probe.member = NULL;

@@ -12,11 +12,32 @@
 
 #include <math.h>
 
+enum
+{
+    DOUBT_MOST = 5,
+    DOUBT_TIME = 20000, /* ms after which one case is forgotten */
+};
+
+static const double DOUBT_STEP = 0.5;
+
 /* How many members may confirm: all but the suspect and its first accuser. */
 static unsigned confirmations_wanted (const struct swim *swim)
 {
     size_t others = swim->table.order_count > 1 ? swim->table.order_count - 1 : 0;
     return others < CONFIRMATIONS_WANTED ? (unsigned) others : CONFIRMATIONS_WANTED;
+}
+
+static unsigned doubt_of (const struct swim *swim)
+{
+    uint64_t gone = (swim->now - swim->doubt_since) / DOUBT_TIME;
+    return gone < swim->doubt ? swim->doubt - (unsigned) gone : 0;
+}
+
+void suspicion_doubt (struct swim *swim)
+{
+    unsigned doubt = doubt_of (swim) + 1;
+    swim->doubt = doubt < DOUBT_MOST ? doubt : DOUBT_MOST;
+    swim->doubt_since = swim->now;
 }
 
 static uint64_t deadline_of (const struct swim *swim, const struct member *member)
@@ -27,10 +48,12 @@ static uint64_t deadline_of (const struct swim *swim, const struct member *membe
     unsigned wanted = confirmations_wanted (swim), confirmations = member->accusers - 1u;
     if (confirmations > wanted)
         confirmations = wanted;
-    double time = most;
+    /* Two members have nobody who could confirm or help. */
+    unsigned doubt = doubt_of (swim);
+    double time = (least + most) / 2;
     if (wanted)
-        time -= (most - least) * log (confirmations + 1.0) / log (wanted + 1.0);
-    return member->since + (uint64_t) (time * scale);
+        time = most - (most - least) * log (confirmations + 1.0) / log (wanted + 1.0);
+    return member->since + (uint64_t) (time * scale * (1 + (doubt > 1 ? doubt - 1 : 0) * DOUBT_STEP));
 }
 
 static void schedule (struct swim *swim, struct member *member)
@@ -74,12 +97,22 @@ void suspicion_accuse (struct swim *swim, struct member *member, uint64_t incarn
     bool living = member->state == SWIM_ALIVE || member->state == SWIM_SUSPECT;
     if (!living || incarnation < member->incarnation)
         return;
+    bool fresh = member->state == SWIM_ALIVE;
     bool ours = slice_equal (accuser, member_id (swim->own));
     if (member->state == SWIM_ALIVE || incarnation > member->incarnation)
         begin (swim, member, incarnation, accuser);
     else if (!confirm (swim, member, accuser) && !ours)
         return;
-    member->accused |= ours;
+    if (ours && !member->accused)
+    {
+        member->accused = true;
+        probe_ping (swim, member, true);
+    }
+    else if (fresh && swim_random_below (swim, (uint32_t) swim->table.order_count) < 2 * confirmations_wanted (swim))
+    {
+        probe_ping (swim, member, true);
+        probe_urge (swim, member);
+    }
     schedule (swim, member);
 }
 

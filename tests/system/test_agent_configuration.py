@@ -28,6 +28,11 @@ BAD = [
     ("AGENT_SECRET_FILE", "--secret-file", "/nonexistent/secret", "No such file or directory"),
     ("AGENT_SECRET_FILE", "--secret-file", "/dev/null", "empty"),
     ("AGENT_SECRET_FILE", "--secret-file", "/tmp", "Is a directory"),
+    *(("AGENT_CLUSTER_ADDR", "--cluster-addr", value, "AGENT_CLUSTER_ADDR: '") for value in ("http://agent", "agent:0", "a,b:c:d", "[::1")),
+    ("AGENT_CLUSTER_PORT", "--cluster-port", "70000", "port from 1 to 65535"),
+    ("AGENT_ADVERTISE_ADDR", "--advertise-addr", "agent.example", "an IPv4 or IPv6 address is wanted"),
+    ("AGENT_CLUSTER_PROBE_INTERVAL", "--agent-cluster-interval", "10ms", "from 100ms to 1m"),
+    ("AGENT_CLUSTER_PROBE_TIMEOUT", "--agent-cluster-timeout", "500ms", "shorter than the interval"),
     ("EDGE", "--edge", "1", "no Edge mode"),
 ]
 

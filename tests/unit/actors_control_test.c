@@ -341,6 +341,7 @@ static void stops_on_signals (void **state)
     assert_true (is_yes (harness, "{\"command\":\"ready\"}\n", ""));
     raise (SIGTERM);
     assert_int_equal (probe_await (harness, ACTOR_ingress, MESSAGE_stop, 0)->fields.stop.grace, 8000);
+    probe_await (harness, ACTOR_membership, MESSAGE_stop, 0);
     assert_false (is_yes (harness, "{\"command\":\"ready\"}\n", "stopping"));
     assert_true (is_yes (harness, "{\"command\":\"ping\"}\n", NULL));
     raise (SIGINT);

@@ -577,6 +577,60 @@ static void finds_its_address (void **state)
     end (harness, &engine);
 }
 
+/* In a Swarm the own container is looked at even when the address is given, because its service names the others. */
+static void finds_its_service (void **state)
+{
+    (void) state;
+    static const char info[] = "{\"Name\":\"box\",\"Swarm\":{\"NodeID\":\"n1\",\"ControlAvailable\":false}}";
+    static const char container[] = "{\"Config\":{\"Labels\":{\"com.docker.swarm.service.name\":\"stack_agent\"}},"
+                                    "\"NetworkSettings\":{\"Networks\":{\"a\":{\"NetworkID\":\"aa\",\"IPAddress\":"
+                                    "\"10.0.0.1\"}}}}";
+    static const enum actor_id told[] = {ACTOR_router,     ACTOR_ingress, ACTOR_control,
+                                         ACTOR_membership, ACTOR_peers,   ACTOR_gather};
+    struct harness *harness = harness_prepare ();
+    struct engine engine = {.listener = engine_listen (harness)};
+    harness_start (harness, &docker_class);
+    answer_question (harness, &engine, "GET /version ", s_version);
+    answer_question (harness, &engine, "GET /info ", info);
+    answer_question (harness, &engine, "GET /containers/", container);
+    for (size_t index = 0; index < sizeof told / sizeof *told; index++)
+    {
+        struct seen *seen = probe_await (harness, told[index], MESSAGE_engine, 0);
+        assert_true (slice_equal (seen->fields.engine.service, SLICE ("stack_agent")));
+        assert_true (slice_equal (seen->fields.engine.address, SLICE ("192.0.2.1")));
+        assert_false (seen->fields.engine.manager);
+    }
+    end (harness, &engine);
+}
+
+/* Whoever finds that what is known is stale has the engine asked at once, however many they are. */
+static void asks_again_when_told (void **state)
+{
+    (void) state;
+    struct harness *harness = harness_prepare ();
+    struct engine engine = {.listener = engine_listen (harness)};
+    struct seen *seen;
+    harness_start (harness, &docker_class);
+    answer_question (harness, &engine, "GET /version ", s_version);
+    answer_question (harness, &engine, "GET /info ", "{\"Name\":\"box\",\"Swarm\":{\"NodeID\":\"n1\"}}");
+    answer_question (harness, &engine, "GET /containers/", NULL);
+    do
+        seen = probe_await (harness, ACTOR_peers, MESSAGE_engine, 0);
+    while (!seen->fields.engine.reachable);
+    assert_false (seen->fields.engine.manager);
+    size_t before = probe_count (harness, ACTOR_membership, MESSAGE_engine, 0);
+    for (int number = 0; number < 5; number++)
+        probe_send (harness, ACTOR_router, ACTOR_docker, MESSAGE_rediscover, 0, NULL, SLICE (""));
+    answer_question (harness, &engine, "GET /info ",
+                     "{\"Name\":\"box\",\"Swarm\":{\"NodeID\":\"n1\",\"ControlAvailable\":true}}");
+    answer_question (harness, &engine, "GET /containers/", NULL);
+    assert_true (probe_await (harness, ACTOR_peers, MESSAGE_engine, 0)->fields.engine.manager);
+    harness_barrier (harness, ACTOR_docker);
+    assert_int_equal (probe_count (harness, ACTOR_membership, MESSAGE_engine, 0), before + 1);
+    expect_no_connection (harness, &engine);
+    end (harness, &engine);
+}
+
 /* An engine that answers discovery with nonsense is no engine, and does no harm. */
 static void survives_nonsense_in_discovery (void **state)
 {
@@ -1060,6 +1114,8 @@ int main (void)
         cmocka_unit_test_teardown (cut_answers_are_no_answers, harness_teardown),
         cmocka_unit_test_teardown (finds_an_engine_that_returns, harness_teardown),
         cmocka_unit_test_teardown (finds_its_address, harness_teardown),
+        cmocka_unit_test_teardown (finds_its_service, harness_teardown),
+        cmocka_unit_test_teardown (asks_again_when_told, harness_teardown),
         cmocka_unit_test_teardown (survives_nonsense_in_discovery, harness_teardown),
         cmocka_unit_test_teardown (passes_bodies, harness_teardown),
         cmocka_unit_test_teardown (slow_engine_holds_the_client, harness_teardown),

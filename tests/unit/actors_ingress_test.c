@@ -1039,6 +1039,16 @@ static void speaks_tls (void **state)
     assert_int_equal (X509_check_ip_asc (certificate, "127.0.0.1", 0), 1);
     assert_int_equal (X509_check_ip_asc (certificate, "192.0.2.7", 0), 0);
     X509_free (certificate);
+    /* Membership was told which key that is, for the other agents to pin. */
+    unsigned char *der = NULL, digest[32];
+    char hash[65];
+    int size = i2d_PUBKEY (key, &der);
+    assert_int_equal (EVP_Digest (der, (size_t) size, digest, NULL, EVP_sha256 (), NULL), 1);
+    for (size_t index = 0; index < sizeof digest; index++)
+        snprintf (hash + 2 * index, 3, "%02x", digest[index]);
+    OPENSSL_free (der);
+    struct seen *identity = probe_await (harness, ACTOR_membership, MESSAGE_identity, 0);
+    assert_true (slice_equal (identity->fields.identity.tls_key, slice_from (hash)));
     /* The ticket comes behind the handshake; it is good for another connection, and for a day at most. */
     client_say (&client, "GET / HTTP/1.1\r\nHost: h\r\n\r\n");
     answer_ok (harness, next_request (harness)->envelope.stream, "x");
