@@ -152,7 +152,7 @@ static size_t place_in_text (const struct json_list *list, size_t at)
 /* ------------------------------------------------------------------------------------------------------- keys */
 
 /* The character that an escape stands for, as far as it is ASCII; *size is the escape's length. 0 for any other. */
-static int escaped_character (const char *at, size_t *size)
+static char escaped_character (const char *at, size_t *size)
 {
     static const char names[] = "\"\\/bfnrt", characters[] = "\"\\/\b\f\n\r\t";
     *size = at[1] == 'u' ? 6 : 2;
