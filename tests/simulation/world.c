@@ -468,13 +468,16 @@ static void act (struct world *world, struct event *event)
 
 bool world_run (struct world *world, uint64_t time, world_condition condition, size_t argument)
 {
-    uint64_t end = world->now + time;
+    uint64_t end = world->now + time, asked = 0;
     while (world->count && world->heap[0].time <= end)
     {
         struct event event = pop (world);
         world->now = event.time;
         act (world, &event);
-        if (condition && condition (world, argument))
+        if (!condition || world->now < asked + WORLD_MS)
+            continue;
+        asked = world->now;
+        if (condition (world, argument))
             return true;
     }
     world->now = end;

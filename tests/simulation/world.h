@@ -82,7 +82,7 @@ void world_forgive (struct world *world);
 uint64_t world_deliveries (const struct world *world);
 
 /* Runs until the condition holds or the time (microseconds from now) is over. Returns whether it holds; NULL never
- * does. */
+ * does. It is asked once a millisecond at most. */
 typedef bool (*world_condition) (struct world *world, size_t argument);
 bool world_run (struct world *world, uint64_t time, world_condition condition, size_t argument);
 
