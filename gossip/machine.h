@@ -149,7 +149,6 @@ struct swim
     uint64_t doubt_since; /* the latest one */
     bool left;
     uint64_t started;
-    uint64_t started;
     uint64_t sync_due, reconnect_due;
     uint32_t sync_interval; /* until the next one but one; grows to the parameter */
     uint64_t claimed;       /* when the own id was last claimed */
