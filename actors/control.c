@@ -142,7 +142,8 @@ static json_t *own_state (struct control *control)
 
 static void begin_status (struct client *client)
 {
-    static const enum actor_id asked[] = {ACTOR_ingress, ACTOR_auth, ACTOR_router, ACTOR_docker, ACTOR_tap};
+    static const enum actor_id asked[] = {ACTOR_ingress, ACTOR_auth,    ACTOR_router,
+                                          ACTOR_docker,  ACTOR_console, ACTOR_tap};
     client->reports = json_object ();
     for (size_t index = 0; index < sizeof asked / sizeof *asked; index++)
     {
@@ -352,6 +353,7 @@ static void on_signal (struct watch *watch, uint32_t events)
               control->stopping ? "stopping at once" : "stopping in order; once more to stop at once");
     control->stopping = true;
     union message_fields fields = {.stop = {.grace = grace}};
+    actor_send (control->actor, ACTOR_console, MESSAGE_stop, NULL, &fields, NULL);
     actor_send (control->actor, ACTOR_ingress, MESSAGE_stop, NULL, &fields, NULL);
 }
 

@@ -15,8 +15,9 @@ enum
 };
 
 const struct placement placement_table[] = {
-    {&ingress_class, REACTOR_REQUESTS}, {&auth_class, REACTOR_REQUESTS},   {&router_class, REACTOR_REQUESTS},
-    {&docker_class, REACTOR_REQUESTS},  {&control_class, REACTOR_CONTROL}, {&tap_class, REACTOR_CONTROL},
+    {&ingress_class, REACTOR_REQUESTS}, {&auth_class, REACTOR_REQUESTS},    {&router_class, REACTOR_REQUESTS},
+    {&docker_class, REACTOR_REQUESTS},  {&console_class, REACTOR_REQUESTS}, {&control_class, REACTOR_CONTROL},
+    {&tap_class, REACTOR_CONTROL},
 };
 const size_t placement_rows = sizeof placement_table / sizeof *placement_table;
 

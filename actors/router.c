@@ -1,7 +1,7 @@
 /* router.c - the actor that decides who answers a request (contract section 6; the tables are in http/route.c).
  *
  * In       request, from auth; abort, which takes the request's way; engine, from docker; inspect
- * Out      request to docker; answers of its own to ingress
+ * Out      request to docker, and for WebSockets to console; abort to both; answers of its own to ingress
  *
  * On one node every Docker request is local and the agent's target headers mean nothing. A version prefix stays when
  * the engine speaks that version and is dropped otherwise, because servers ask with whatever version they were built
@@ -73,6 +73,9 @@ static void on_request (struct router *router, struct message *message)
                           "Agent management is not available when running the agent on a standalone engine",
                           "Agent management is disabled");
         break;
+    case ROUTE_WEBSOCKET:
+        actor_forward (actor, ACTOR_console, message);
+        break;
     case ROUTE_NOT_FOUND:
         answer (actor, client, &subject, 404, SLICE ("text/plain; charset=utf-8"), SLICE ("404 page not found\n"),
                 NULL);
@@ -83,8 +86,16 @@ static void on_request (struct router *router, struct message *message)
     default:
         router->counters.refused++;
         answer_error (actor, client, &subject, 501, "This route is not part of this version of the agent",
-                      "File browsing, host information, consoles over WebSocket and pull limits are not served");
+                      "File browsing, host information and pull limits are not served");
     }
+}
+
+/* Whoever has the stream ends it; the others do not know the id. */
+static void pass_abort (struct router *router, struct message *message)
+{
+    struct subject subject = message_subject (message);
+    actor_send (router->actor, ACTOR_console, MESSAGE_abort, &subject, &message->fields, NULL);
+    actor_forward (router->actor, ACTOR_docker, message);
 }
 
 static void on_engine (struct router *router, const struct message_engine *engine)
@@ -105,8 +116,8 @@ static void on_message (void *self, struct message *message)
     case MESSAGE_request:
         on_request (router, message);
         break;
-    case MESSAGE_abort: /* whoever has the stream ends it; the others do not know the id */
-        actor_forward (router->actor, ACTOR_docker, message);
+    case MESSAGE_abort:
+        pass_abort (router, message);
         break;
     case MESSAGE_engine:
         on_engine (router, &message->fields.engine);

@@ -300,6 +300,11 @@ const char *websocket_error (const struct websocket *websocket)
 
 /* ----------------------------------------------------------------------------------------------------- frames out */
 
+size_t websocket_frame_bytes (size_t payload)
+{
+    return payload + (payload <= WEBSOCKET_CONTROL_MAX ? 2 : payload <= UINT16_MAX ? 4 : WEBSOCKET_HEADER_MAX);
+}
+
 size_t websocket_write (struct websocket *websocket, enum websocket_opcode opcode, struct slice payload, char *out)
 {
     struct wslay_frame_iocb frame = {.fin = 1,

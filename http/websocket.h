@@ -74,7 +74,10 @@ enum websocket_event websocket_next (struct websocket *websocket, struct slice *
 unsigned websocket_code (const struct websocket *websocket);
 const char *websocket_error (const struct websocket *websocket);
 
-/* Writes a whole frame to out, which has room for WEBSOCKET_HEADER_MAX bytes and the payload. Returns its length. */
+/* The length of a frame with so many bytes of payload. */
+size_t websocket_frame_bytes (size_t payload);
+
+/* Writes a whole frame to out, which has room for websocket_frame_bytes (payload.len). Returns that length. */
 size_t websocket_write (struct websocket *websocket, enum websocket_opcode opcode, struct slice payload, char *out);
 
 /* Writes a close frame to out, which has room for WEBSOCKET_CLOSE_FRAME_MAX bytes. Of the reason goes what is UTF-8,

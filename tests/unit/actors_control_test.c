@@ -6,7 +6,13 @@
 #include <fcntl.h>
 #include <sys/wait.h>
 
-static const enum actor_id s_asked[] = {ACTOR_ingress, ACTOR_auth, ACTOR_router, ACTOR_docker, ACTOR_tap};
+static const enum actor_id s_asked[] = {ACTOR_ingress, ACTOR_auth,    ACTOR_router,
+                                        ACTOR_docker,  ACTOR_console, ACTOR_tap};
+
+enum
+{
+    ASKED = sizeof s_asked / sizeof *s_asked,
+};
 
 static int dial (const char *path)
 {
@@ -97,11 +103,11 @@ static void merges_reports (void **state)
     struct peer first = say (harness, "{\"command\":\"status\"}\n"),
                 second = say (harness, "{\"command\":\"status\"}\n"),
                 gone = say (harness, "{\"command\":\"status\"}\n");
-    for (size_t index = 0; index < 5; index++)
+    for (size_t index = 0; index < ASKED; index++)
         for (int client = 0; client < 3; client++)
             probe_await (harness, s_asked[index], MESSAGE_inspect, 0);
     peer_free (&gone);
-    for (size_t index = 5; index-- > 0;)
+    for (size_t index = ASKED; index-- > 0;)
     {
         char text[40];
         snprintf (text, sizeof text, "{\"number\":%zu}", index);
@@ -112,8 +118,8 @@ static void merges_reports (void **state)
     for (int client = 0; client < 2; client++)
     {
         json_t *actors = json_object_get (answers[client], "actors");
-        assert_int_equal (json_object_size (actors), 5);
-        for (size_t index = 0; index < 5; index++)
+        assert_int_equal (json_object_size (actors), ASKED);
+        for (size_t index = 0; index < ASKED; index++)
         {
             json_t *actor = json_object_get (actors, actor_name (s_asked[index]));
             if (s_asked[index] == ACTOR_docker)
@@ -331,10 +337,12 @@ static void stops_on_signals (void **state)
     assert_true (is_yes (harness, "{\"command\":\"ready\"}\n", ""));
     raise (SIGTERM);
     assert_int_equal (probe_await (harness, ACTOR_ingress, MESSAGE_stop, 0)->fields.stop.grace, 8000);
+    assert_int_equal (probe_await (harness, ACTOR_console, MESSAGE_stop, 0)->fields.stop.grace, 8000);
     assert_false (is_yes (harness, "{\"command\":\"ready\"}\n", "stopping"));
     assert_true (is_yes (harness, "{\"command\":\"ping\"}\n", NULL));
     raise (SIGINT);
     assert_int_equal (probe_await (harness, ACTOR_ingress, MESSAGE_stop, 0)->fields.stop.grace, 0);
+    assert_int_equal (probe_await (harness, ACTOR_console, MESSAGE_stop, 0)->fields.stop.grace, 0);
     probe_send (harness, ACTOR_ingress, ACTOR_control, MESSAGE_stopped, 0, NULL, SLICE (""));
     atomic_store (&harness->runtime->stopping, false);
     runtime_run (harness->runtime); /* returns, or the test is cut off by its time limit */

@@ -391,6 +391,7 @@ static void writes_frames (void **state)
     {
         size_t length = websocket_write (websocket, WEBSOCKET_TEXT, slice_of (payload, rows[row].length), out);
         assert_int_equal (length, rows[row].header_length + rows[row].length);
+        assert_int_equal (length, websocket_frame_bytes (rows[row].length));
         assert_memory_equal (out, rows[row].header, rows[row].header_length);
         assert_memory_equal (out + rows[row].header_length, payload, rows[row].length);
     }
