@@ -351,15 +351,30 @@ static void on_engine_body (struct session *session, struct message *message)
         collect (session, bytes);
 }
 
+/* Engines refuse an attach in plain text. Returns its first line; empty when it is something else. */
+static struct slice plain_text (struct slice answer)
+{
+    static const char no_words[] = "{[<";
+    size_t length = 0;
+    if (answer.len && memchr (no_words, answer.at[0], sizeof no_words))
+        return SLICE ("");
+    while (length < answer.len && length < CONSOLE_REASON_BYTES && (unsigned char) answer.at[length] >= ' ')
+        length++;
+    return slice_of (answer.at, length);
+}
+
 /* The engine did not open a stream: its words become the reason of the close frame. */
 static void refused (struct session *session)
 {
+    struct slice words = plain_text (slice_of (session->answer, session->answer_length));
     json_t *object = session->answer ? json_loadb (session->answer, session->answer_length, 0, NULL) : NULL;
     const char *text = json_string_value (json_object_get (object, "message"));
     const char *details = json_string_value (json_object_get (object, "details"));
     char reason[CONSOLE_REASON_BYTES];
     if (text)
         snprintf (reason, sizeof reason, "%s%s%s", text, details ? ": " : "", details ? details : "");
+    else if (words.len)
+        snprintf (reason, sizeof reason, "%.*s", (int) words.len, words.at);
     else
         snprintf (reason, sizeof reason, "the engine answered with status %u", session->status);
     json_decref (object);

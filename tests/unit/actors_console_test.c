@@ -538,7 +538,9 @@ static void tells_why_the_engine_refuses (void **state)
         {"/websocket/exec?id=00", 502,
          "{\"message\":\"Unable to proxy the request via the Docker socket\",\"details\":\"cannot connect\"}",
          "|C1011 Unable to proxy the request via the Docker socket: cannot connect"},
-        {"/websocket/exec?id=00", 500, "no JSON", "|C1011 the engine answered with status 500"},
+        {"/websocket/attach?id=00", 409, "Container 1 is paused\r\nmore", "|C1011 Container 1 is paused"},
+        {"/websocket/exec?id=00", 500, "<html>\n", "|C1011 the engine answered with status 500"},
+        {"/websocket/exec?id=00", 500, "\x1b[2J", "|C1011 the engine answered with status 500"},
         {"/websocket/exec?id=00", 500, "", "|C1011 the engine answered with status 500"},
         {"/websocket/exec?id=00", 500, "[]", "|C1011 the engine answered with status 500"},
         {"/websocket/exec?id=00", 200, "{}", "|C1011 the engine answered with status 200"}, /* detached? */
@@ -576,7 +578,7 @@ static void a_long_refusal_costs_little (void **state)
     (void) state;
     struct harness *harness = begin ();
     char *piece = must (malloc (WINDOW_FIRST));
-    memset (piece, 'x', WINDOW_FIRST);
+    memset (piece, '<', WINDOW_FIRST);
     struct opened opened = {.client = ask (harness, good ("/websocket/exec?id=00"))};
     opened.engine = engine_asked (harness)->envelope.stream;
     engine_responds (harness, opened.engine, 500, FRAMING_CLOSE, "text/plain");
