@@ -11,7 +11,7 @@ from https_client import Connection
 
 VECTORS = json.loads((ROOT / "tests/data/routing.json").read_text())
 STANDALONE = [case for case in VECTORS["cases"] if case["mode"] == "standalone"]
-NOT_SERVED_YET = ("/browse", "/websocket", "/host")
+NOT_SERVED_YET = ("/browse", "/host")
 
 
 def own_headers(head, bare=False):
@@ -94,7 +94,7 @@ def test_what_begins_like_an_agent_route_is_never_the_engines(agent, scripted, p
         ("GET", "/host/info"), ("GET", "/v1/host/info"), ("GET", "/v2/host/info"),
         ("GET", "/browse/ls?path=/"), ("GET", "/v2/browse/get?path=/x"), ("DELETE", "/browse/delete?path=/x"),
         ("PUT", "/browse/rename"), ("POST", "/v2/browse/put"), ("GET", "/v1/browse/vol/ls"),
-        ("GET", "/websocket/exec?id=00"), ("GET", "/v2/websocket/attach?id=00"), ("POST", "/v2/dockerhub"),
+        ("POST", "/v2/dockerhub"),
         ("GET", "/v1.41/host/info"),
     ],
 )
