@@ -142,7 +142,7 @@ static json_t *own_state (struct control *control)
 
 static void begin_status (struct client *client)
 {
-    static const enum actor_id asked[] = {ACTOR_ingress, ACTOR_auth, ACTOR_router, ACTOR_docker, ACTOR_tap};
+    static const enum actor_id asked[] = {ACTOR_ingress, ACTOR_auth, ACTOR_router, ACTOR_docker, ACTOR_host, ACTOR_tap};
     client->reports = json_object ();
     for (size_t index = 0; index < sizeof asked / sizeof *asked; index++)
     {

@@ -12,11 +12,13 @@ enum
 {
     REACTOR_CONTROL = 0, /* the main thread */
     REACTOR_REQUESTS = 1,
+    REACTOR_FILES = 2,
 };
 
 const struct placement placement_table[] = {
-    {&ingress_class, REACTOR_REQUESTS}, {&auth_class, REACTOR_REQUESTS},   {&router_class, REACTOR_REQUESTS},
-    {&docker_class, REACTOR_REQUESTS},  {&control_class, REACTOR_CONTROL}, {&tap_class, REACTOR_CONTROL},
+    {&ingress_class, REACTOR_REQUESTS}, {&auth_class, REACTOR_REQUESTS}, {&router_class, REACTOR_REQUESTS},
+    {&docker_class, REACTOR_REQUESTS},  {&host_class, REACTOR_FILES},    {&control_class, REACTOR_CONTROL},
+    {&tap_class, REACTOR_CONTROL},
 };
 const size_t placement_rows = sizeof placement_table / sizeof *placement_table;
 

@@ -5,7 +5,8 @@
 
 #include <jansson.h>
 
-extern const struct actor_class ingress_class, auth_class, router_class, docker_class, control_class, tap_class;
+extern const struct actor_class ingress_class, auth_class, router_class, docker_class, host_class, control_class,
+    tap_class;
 
 /* The placement table of the agent. */
 extern const struct placement placement_table[];

@@ -1,7 +1,7 @@
 /* router.c - the actor that decides who answers a request (contract section 6; the tables are in http/route.c).
  *
  * In       request, from auth; abort, which takes the request's way; engine, from docker; inspect
- * Out      request to docker; answers of its own to ingress
+ * Out      request and abort to docker and host; answers of its own to ingress
  *
  * On one node every Docker request is local and the agent's target headers mean nothing. A version prefix stays when
  * the engine speaks that version and is dropped otherwise, because servers ask with whatever version they were built
@@ -73,6 +73,10 @@ static void on_request (struct router *router, struct message *message)
                           "Agent management is not available when running the agent on a standalone engine",
                           "Agent management is disabled");
         break;
+    case ROUTE_BROWSE:
+    case ROUTE_HOST_INFO:
+        actor_forward (actor, ACTOR_host, message);
+        break;
     case ROUTE_NOT_FOUND:
         answer (actor, client, &subject, 404, SLICE ("text/plain; charset=utf-8"), SLICE ("404 page not found\n"),
                 NULL);
@@ -83,8 +87,17 @@ static void on_request (struct router *router, struct message *message)
     default:
         router->counters.refused++;
         answer_error (actor, client, &subject, 501, "This route is not part of this version of the agent",
-                      "File browsing, host information, consoles over WebSocket and pull limits are not served");
+                      "Consoles over WebSocket and pull limits are not served");
     }
+}
+
+static void abort_everywhere (struct router *router, struct message *message)
+{
+    static const enum actor_id others[] = {ACTOR_host};
+    struct subject subject = message_subject (message);
+    for (size_t index = 0; index < sizeof others / sizeof *others; index++)
+        actor_send (router->actor, others[index], MESSAGE_abort, &subject, &message->fields, NULL);
+    actor_forward (router->actor, ACTOR_docker, message);
 }
 
 static void on_engine (struct router *router, const struct message_engine *engine)
@@ -106,7 +119,7 @@ static void on_message (void *self, struct message *message)
         on_request (router, message);
         break;
     case MESSAGE_abort: /* whoever has the stream ends it; the others do not know the id */
-        actor_forward (router->actor, ACTOR_docker, message);
+        abort_everywhere (router, message);
         break;
     case MESSAGE_engine:
         on_engine (router, &message->fields.engine);

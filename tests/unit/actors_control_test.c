@@ -6,7 +6,7 @@
 #include <fcntl.h>
 #include <sys/wait.h>
 
-static const enum actor_id s_asked[] = {ACTOR_ingress, ACTOR_auth, ACTOR_router, ACTOR_docker, ACTOR_tap};
+static const enum actor_id s_asked[] = {ACTOR_ingress, ACTOR_auth, ACTOR_router, ACTOR_docker, ACTOR_host, ACTOR_tap};
 
 static int dial (const char *path)
 {
@@ -97,11 +97,11 @@ static void merges_reports (void **state)
     struct peer first = say (harness, "{\"command\":\"status\"}\n"),
                 second = say (harness, "{\"command\":\"status\"}\n"),
                 gone = say (harness, "{\"command\":\"status\"}\n");
-    for (size_t index = 0; index < 5; index++)
+    for (size_t index = 0; index < sizeof s_asked / sizeof *s_asked; index++)
         for (int client = 0; client < 3; client++)
             probe_await (harness, s_asked[index], MESSAGE_inspect, 0);
     peer_free (&gone);
-    for (size_t index = 5; index-- > 0;)
+    for (size_t index = sizeof s_asked / sizeof *s_asked; index-- > 0;)
     {
         char text[40];
         snprintf (text, sizeof text, "{\"number\":%zu}", index);
@@ -112,8 +112,8 @@ static void merges_reports (void **state)
     for (int client = 0; client < 2; client++)
     {
         json_t *actors = json_object_get (answers[client], "actors");
-        assert_int_equal (json_object_size (actors), 5);
-        for (size_t index = 0; index < 5; index++)
+        assert_int_equal (json_object_size (actors), sizeof s_asked / sizeof *s_asked);
+        for (size_t index = 0; index < sizeof s_asked / sizeof *s_asked; index++)
         {
             json_t *actor = json_object_get (actors, actor_name (s_asked[index]));
             if (s_asked[index] == ACTOR_docker)

@@ -98,9 +98,6 @@ static void answers_what_is_its_own (void **state)
         {"GET", "/key", 503, 503, NULL, "Edge key management is disabled on non Edge agent"},
         {"GET", "/agents", 503, 501, NULL, "message"},
         {"GET", "/v1.41/agents", 503, 501, NULL, "message"},
-        {"GET", "/host/info", 501, 501, NULL, "message"},
-        {"GET", "/browse/ls", 501, 501, NULL, "message"},
-        {"GET", "/v1/browse/vol/ls", 501, 501, NULL, "message"},
         {"GET", "/websocket/exec", 501, 501, NULL, "message"},
         {"POST", "/v2/dockerhub", 501, 501, NULL, "message"},
     };
@@ -141,6 +138,28 @@ static void answers_what_is_its_own (void **state)
     harness_destroy (harness);
 }
 
+static void hands_files_and_hardware_to_the_host (void **state)
+{
+    (void) state;
+    static const char *const requests[][2] = {
+        {"GET", "/host/info"},        {"GET", "/v1/host/info"},       {"GET", "/v2/host/info"},
+        {"GET", "/v1.41/host/info"},  {"GET", "/browse/ls?path=/"},   {"GET", "/v2/browse/get?path=/"},
+        {"DELETE", "/browse/delete"}, {"PUT", "/v2/browse/rename"},   {"POST", "/browse/put"},
+        {"GET", "/v1/browse/vol/ls"}, {"POST", "/v1/browse/vol/put"},
+    };
+    struct harness *harness = harness_prepare ();
+    harness_start (harness, &router_class);
+    for (size_t row = 0; row < sizeof requests / sizeof *requests; row++)
+    {
+        uint64_t stream = ask (harness, requests[row][0], requests[row][1]);
+        struct slice target = probe_await (harness, ACTOR_host, MESSAGE_request, stream)->fields.request.target;
+        assert_true (slice_equal (target, slice_from (requests[row][1])));
+    }
+    assert_int_equal (probe_count (harness, ACTOR_docker, MESSAGE_request, 0), 0);
+    assert_int_equal (probe_count (harness, ACTOR_ingress, MESSAGE_response, 0), 0);
+    harness_destroy (harness);
+}
+
 static void passes_aborts_on (void **state)
 {
     (void) state;
@@ -149,6 +168,8 @@ static void passes_aborts_on (void **state)
     probe_abort (harness, ACTOR_auth, ACTOR_router, 5);
     assert_true (
         slice_equal (probe_await (harness, ACTOR_docker, MESSAGE_abort, 5)->fields.abort.reason, SLICE ("test")));
+    assert_true (
+        slice_equal (probe_await (harness, ACTOR_host, MESSAGE_abort, 5)->fields.abort.reason, SLICE ("test")));
     harness_destroy (harness);
 }
 
@@ -181,6 +202,7 @@ int main (void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown (keeps_versions_that_the_engine_speaks, harness_teardown),
         cmocka_unit_test_teardown (answers_what_is_its_own, harness_teardown),
+        cmocka_unit_test_teardown (hands_files_and_hardware_to_the_host, harness_teardown),
         cmocka_unit_test_teardown (passes_aborts_on, harness_teardown),
         cmocka_unit_test_teardown (keeps_the_order, harness_teardown),
     };
