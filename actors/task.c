@@ -113,7 +113,8 @@ struct task *task_new (struct host *host, struct message *message, const struct 
     }
     struct window window = {.budget = NULL};
     uint32_t credit = 0;
-    if (request->framing != FRAMING_NONE && !(credit = window_open (&window, host->configuration->budget)))
+    bool has_body = request->framing != FRAMING_NONE && !(request->framing == FRAMING_LENGTH && request->length == 0);
+    if (has_body && !(credit = window_open (&window, host->configuration->budget)))
     {
         host->counters.refused++;
         answer_error (host->actor, client, &subject, 503, "Too much data in flight",
@@ -129,7 +130,7 @@ struct task *task_new (struct host *host, struct message *message, const struct 
                           .client = client,
                           .credit = request->window,
                           .window = window,
-                          .received_end = request->framing == FRAMING_NONE};
+                          .received_end = !has_body};
     size_t length = 0;
     for (; label[length] && length + 1 < sizeof task->job.label; length++)
         task->job.label[length] = (char) (label[length] >= ' ' && label[length] <= '~' ? label[length] : '?');

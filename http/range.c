@@ -56,6 +56,12 @@ static enum element read_element (struct slice text, uint64_t size, struct http_
     return ELEMENT_RANGE;
 }
 
+static enum http_range_result ignore (size_t *count)
+{
+    *count = 0;
+    return HTTP_RANGE_IGNORED;
+}
+
 enum http_range_result http_range_read (struct slice value, uint64_t size, struct http_range ranges[HTTP_RANGES_MAX],
                                         size_t *count)
 {
@@ -74,7 +80,7 @@ enum http_range_result http_range_read (struct slice value, uint64_t size, struc
         if (element.len == 0) /* legal in a list (RFC 9110 section 5.6.1) */
             continue;
         if (++elements > HTTP_RANGES_MAX)
-            return HTTP_RANGE_IGNORED;
+            return ignore (count);
         enum element kind = read_element (element, size, &ranges[*count]);
         if (kind == ELEMENT_WRONG)
             return HTTP_RANGE_UNSATISFIABLE;
@@ -83,7 +89,7 @@ enum http_range_result http_range_read (struct slice value, uint64_t size, struc
     }
     if (*count == 0)
         return HTTP_RANGE_UNSATISFIABLE;
-    return total > size ? HTTP_RANGE_IGNORED : HTTP_RANGE_PARTIAL;
+    return total > size ? ignore (count) : HTTP_RANGE_PARTIAL;
 }
 
 size_t http_range_write (const struct http_range *range, uint64_t size, char text[HTTP_RANGE_TEXT_BYTES])
