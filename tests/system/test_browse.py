@@ -1006,8 +1006,10 @@ def test_stopping_while_a_worker_hangs(node, hung):
     connection = node.agent.client().start("GET", node.browser().target("ls", "vol", path="/nfs"), node.headers)
     wait_until("a worker is in the mount", lambda: len(node.state()["busy_workers"]) == 1)
     node.agent.signal()
+    node.agent.wait_log("once more to stop at once")
     node.agent.signal()
     assert node.agent.wait() == 0
+    assert "1 file operations hang, and end with the process" in node.agent.log()
     connection.close()
 
 
