@@ -123,7 +123,8 @@ static void read_batch (struct list *list)
     }
     if (length > 0)
         return;
-    qsort_r (list->order, list->count, sizeof *list->order, compare, list->names);
+    if (list->count)
+        qsort_r (list->order, list->count, sizeof *list->order, compare, list->names);
     list->phase = PHASE_WRITE;
     task_header (task, SLICE ("Content-Type"), SLICE ("application/json"));
     task_head (task, 200, FRAMING_CHUNKED, 0);
