@@ -13,6 +13,7 @@ enum
     REACTOR_CONTROL = 0, /* the main thread */
     REACTOR_REQUESTS = 1,
     REACTOR_MEMBERSHIP = 2, /* what it does takes time: keys, names, waiting for good-byes to leave */
+    REACTOR_FILES = 3,      /* hands out what workers do: see host.h */
 };
 
 /* One actor a line. */
@@ -25,6 +26,7 @@ const struct placement placement_table[] = {
     {&peers_class, REACTOR_REQUESTS},
     {&gather_class, REACTOR_REQUESTS},
     {&console_class, REACTOR_REQUESTS},
+    {&host_class, REACTOR_FILES},
     {&membership_class, REACTOR_MEMBERSHIP},
     {&control_class, REACTOR_CONTROL},
     {&tap_class, REACTOR_CONTROL},

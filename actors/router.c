@@ -2,7 +2,7 @@
  *
  * In       request, from auth; abort, which takes the request's way; engine, from docker; member, from membership;
  *          inspect
- * Out      request to docker, peers, gather and console; answers of its own to the client; rediscover to docker
+ * Out      request to docker, peers, gather, console and host; answers of its own to the client; rediscover to docker
  *
  * Without a Swarm every request is local and the target headers mean nothing. In a Swarm a request goes to the node
  * that it names, to a manager, or to all nodes. What another agent forwarded (Shoal-Hop) is served here or refused,
@@ -243,12 +243,16 @@ static void to_console (struct router *router, struct routing *routing)
     actor_forward (router->actor, ACTOR_console, routing->message);
 }
 
+static void to_host (struct router *router, struct routing *routing)
+{
+    actor_forward (router->actor, ACTOR_host, routing->message);
+}
+
 static void answer_unserved (struct router *router, struct routing *routing)
 {
     router->counters.refused++;
     answer_error (router->actor, routing->client, &routing->subject, 501,
-                  "This route is not part of this version of the agent",
-                  "File browsing, host information and pull limits are not served");
+                  "This route is not part of this version of the agent", "Pull limits are not served");
 }
 
 static void on_request (struct router *router, struct message *message)
@@ -282,7 +286,7 @@ static void on_request (struct router *router, struct message *message)
         break;
     case ROUTE_BROWSE:
     case ROUTE_HOST_INFO:
-        to_node (router, &routing, answer_unserved);
+        to_node (router, &routing, to_host);
         break;
     case ROUTE_WEBSOCKET:
         to_node (router, &routing, to_console);
@@ -317,7 +321,7 @@ static void on_engine (struct router *router, const struct message_engine *engin
 /* The stream's end takes the request's way; whoever has the stream ends it, the others do not know its id. */
 static void on_abort (struct router *router, struct message *message)
 {
-    static const enum actor_id answering[] = {ACTOR_docker, ACTOR_peers, ACTOR_gather, ACTOR_console};
+    static const enum actor_id answering[] = {ACTOR_docker, ACTOR_peers, ACTOR_gather, ACTOR_console, ACTOR_host};
     struct subject subject = message_subject (message);
     for (size_t index = 0; index < sizeof answering / sizeof *answering; index++)
         actor_send (router->actor, answering[index], MESSAGE_abort, &subject, &message->fields, NULL);
