@@ -138,7 +138,7 @@ static inline void expect_header (struct headers headers, const char *name, cons
 {
     struct slice value = headers_find (headers, slice_from (name));
     if (!slice_equal (value, slice_from (expected)) || !value.at != !expected)
-        fail_msg ("%s: %.*s, not %s", name, (int) value.len, value.at, expected);
+        fail_msg ("%s: %.*s, not %s", name, (int) value.len, value.at, expected ? expected : "none");
 }
 
 /* A list with these elements; the nodes that are missing, or NULL, in its head and in its trailer. */
