@@ -87,12 +87,14 @@ void members_update (struct members *members, const struct message_member *news)
 struct member *members_by_target (const struct members *members, struct slice target, bool *several)
 {
     struct member *found = NULL;
-    size_t named = 0;
+    *several = false;
     for (size_t index = 0; index < members->count; index++)
-        if (slice_equal (slice_from (members->at[index]->name), target) && named++ == 0)
-            found = members->at[index];
-    *several = named > 1;
-    return named ? found : members_by_id (members, target);
+        if (compare (members->at[index]->name, target) == 0)
+        {
+            *several = found != NULL;
+            found = found ? found : members->at[index];
+        }
+    return found ? found : members_by_id (members, target);
 }
 
 struct member *members_own (const struct members *members)
