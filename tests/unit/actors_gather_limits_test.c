@@ -27,8 +27,10 @@ static void keeps_to_the_clients_credit (void **state)
     text[(sizeof text - 1) / 9 * 9 - 1] = '\0'; /* 455 elements, the last without its comma */
     body (harness, &a, "[");
     body (harness, &b, "[");
+    size_t expected = 2;
     for (uint64_t sent = 0; sent + 2 * sizeof text < a.credit; sent += strlen (text) + 1)
     {
+        expected += 2 * 455;
         body (harness, &a, text);
         body (harness, &a, ",");
         body (harness, &b, text);
@@ -57,7 +59,7 @@ static void keeps_to_the_clients_credit (void **state)
     assert_true (probe_count (harness, ACTOR_docker, MESSAGE_credit, 0) == 0); /* it had ended */
     char *all = probe_payload (harness, ACTOR_ingress, stream, &length);
     json_t *list = json_loads (all, 0, NULL);
-    assert_true (json_array_size (list) > 1000 && json_array_size (list) % 2 == 0);
+    assert_int_equal (json_array_size (list), expected);
     json_decref (list);
     free (all);
     harness_destroy (harness);
@@ -319,10 +321,16 @@ static void holds_no_list (void **state)
     enum
     {
         PIECE = 4000,
+#ifdef __SANITIZE_THREAD__
+        TOTAL = 30 * 1000 * 1000
+#else
         TOTAL = 300 * 1000 * 1000
+#endif
     };
+    if (TOTAL < 300 * 1000 * 1000)
+        print_message ("ThreadSanitizer, which says nothing of memory: only %d MB go through\n", TOTAL / 1000000);
     struct harness *harness = begin ();
-    uint64_t stream = ask_for (harness, "GET", "/containers/json", WINDOW_MOST);
+    uint64_t stream = ask_for (harness, "GET", "/containers/json", 4 * WINDOW_MOST);
     struct far far[] = {far_of (harness, "a"), far_of (harness, "b"), far_of (harness, "c")};
     char *text = must (malloc (WINDOW_MOST));
     for (size_t at = 0; at < WINDOW_MOST; at++)
@@ -352,7 +360,6 @@ static void holds_no_list (void **state)
             sent[index] += step;
             far[index].credit -= step;
         }
-        json_decref (harness_inspect (harness, ACTOR_gather));
         size_t held =
             (size_t) harness_counter (harness, ACTOR_gather, "held_bytes") + atomic_load (&harness->budget.used);
         most = held > most ? held : most;
@@ -375,7 +382,7 @@ static void holds_no_list (void **state)
         harness_forget_seen (harness);
         probe_credit (harness, ACTOR_ingress, ACTOR_gather, stream, taken);
     }
-    assert_true (received > TOTAL - (size_t) 4 * WINDOW_MOST);
+    assert_true (received > TOTAL - (size_t) 8 * WINDOW_MOST);
     /* Three windows and three elements. */
     assert_true (most <= (size_t) 3 * WINDOW_MOST + (size_t) 3 * 2 * 8192);
     probe_abort (harness, ACTOR_ingress, ACTOR_gather, stream);
