@@ -352,6 +352,7 @@ static void says_that_two_run_on_one_node (void **state)
     plan ();
     begin (0, s_names);
     begin (2, s_names);
+    await_usable (0, "id2", true);
     start_node (1, "a secret of many characters", s_names);
     log_capture_begin (s_nodes[1].harness);
     tell_engine (1, "id0", false, s_nodes[1].address);
