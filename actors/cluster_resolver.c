@@ -250,9 +250,9 @@ size_t resolver_count (const struct resolver *resolver)
 
 bool resolver_knows (const struct resolver *resolver, const char *address)
 {
-    size_t count = resolver_count (resolver);
-    for (size_t index = 0; index < count; index++)
-        if (strcmp (resolver_at (resolver, index)->address, address) == 0)
+    const struct resolved *resolved;
+    for (size_t index = 0; index < RESOLVED_MAX && (resolved = resolver_at (resolver, index)); index++)
+        if (strcmp (resolved->address, address) == 0)
             return true;
     return false;
 }

@@ -355,6 +355,7 @@ static void on_signal (struct watch *watch, uint32_t events)
     control->stopping = true;
     union message_fields fields = {.stop = {.grace = grace}};
     actor_send (control->actor, ACTOR_membership, MESSAGE_stop, NULL, &fields, NULL);
+    actor_send (control->actor, ACTOR_console, MESSAGE_stop, NULL, &fields, NULL);
     actor_send (control->actor, ACTOR_ingress, MESSAGE_stop, NULL, &fields, NULL);
 }
 

@@ -182,6 +182,7 @@ void exchange_begin (struct connection *connection)
                                                .upgrade = head->upgrade,
                                                .hijackable = exchange->hijackable,
                                                .source = slice_from (connection->source),
+                                               .authority = head->authority,
                                                .window = credit,
                                                .client = ACTOR_ingress,
                                                .headers = head->headers}};
@@ -315,6 +316,8 @@ void exchange_on_response (struct connection *connection, struct message *messag
         exchange->keep_alive = false;
     if (exchange->response_framing == FRAMING_RAW)
     {
+        /* No agent headers on the 101 of a WebSocket (contract 5.6). */
+        exchange->bare_headers |= slice_equal_nocase (response->upgrade, SLICE ("websocket"));
         connection->state = CONNECTION_RAW;
         exchange->keep_alive = false;
         exchange->request_done = false;

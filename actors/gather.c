@@ -16,6 +16,7 @@
 #include "gather.h"
 
 #include "ensure.h"
+#include "http/route.h"
 #include "http/url.h"
 #include "log.h"
 
@@ -172,13 +173,10 @@ static size_t branch_headers (struct headers all, struct header out[MESSAGE_HEAD
     return count;
 }
 
-static void set_path (struct list *list, struct slice target)
+static void set_path (struct list *list, const struct message_request *request)
 {
     struct slice path, query;
-    url_split (target, &path, &query);
-    size_t version = 0;
-    url_version_prefix (path, &version);
-    path = slice_skip (path, version);
+    url_split (route_decide (request->method, request->target).unversioned, &path, &query);
     list->kind = slice_equal (path, SLICE ("/volumes")) ? JSON_LIST_VOLUMES : JSON_LIST_ARRAY;
     snprintf (list->path, sizeof list->path, "%.*s", (int) (path.len < 63 ? path.len : 63), path.len ? path.at : "");
 }
@@ -194,7 +192,7 @@ static struct list *new_list (struct gather *gather, struct message *message)
     list->is_head = slice_equal (request->method, SLICE ("HEAD"));
     list->credit = request->window;
     list->count = list->awaited = list->running = count;
-    set_path (list, request->target);
+    set_path (list, request);
     list->next = gather->lists;
     gather->lists = list;
     gather->list_count++;
@@ -290,14 +288,14 @@ static void on_inspect (struct gather *gather, struct message *message)
     for (size_t index = 0; index < gather->failed_nodes; index++)
         json_object_set_new (failures, gather->failures[index].name,
                              json_integer ((json_int_t) gather->failures[index].count));
-    json_t *state =
-        json_pack ("{sI sI sI sI sI sI sI sI sI sI sI so}", "members", (json_int_t) gather->members.count, "running",
-                   (json_int_t) gather->list_count, "lists", (json_int_t) gather->counters.lists, "refused",
-                   (json_int_t) gather->counters.refused, "branches", (json_int_t) gather->counters.branches, "failed",
-                   (json_int_t) gather->counters.failed, "failed_others", (json_int_t) gather->counters.failed_others,
-                   "elements", (json_int_t) gather->counters.elements, "bytes", (json_int_t) gather->counters.bytes,
-                   "held_bytes", (json_int_t) gather->held, "unknown_streams",
-                   (json_int_t) (gather->by_client.unknown + gather->by_branch.unknown), "failed_nodes", failures);
+    json_t *state = json_pack (
+        "{sI sI sI sI sI sI sI sI sI sI sI so}", "members", (json_int_t) gather->members.count, "running",
+        (json_int_t) gather->list_count, "lists", (json_int_t) gather->counters.lists, "refused",
+        (json_int_t) gather->counters.refused, "branches", (json_int_t) gather->counters.branches, "failed",
+        (json_int_t) gather->counters.failed, "failed_others", (json_int_t) gather->counters.failed_others, "elements",
+        (json_int_t) gather->counters.elements, "bytes", (json_int_t) gather->counters.bytes, "held_bytes",
+        (json_int_t) gather->held, "unknown_streams",
+        (json_int_t) gather->by_client.unknown + (json_int_t) gather->by_branch.unknown, "failed_nodes", failures);
     actor_report (gather->actor, message->envelope.from, state);
 }
 

@@ -245,6 +245,8 @@ static void refuse (struct branch *branch)
 
 void branch_on_response (struct branch *branch, const struct message_response *response)
 {
+    if (branch->ended)
+        return;
     if (branch->state != BRANCH_WAITING)
     {
         cut (branch, 502, "it sent two heads");

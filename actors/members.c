@@ -87,14 +87,12 @@ void members_update (struct members *members, const struct message_member *news)
 struct member *members_by_target (const struct members *members, struct slice target, bool *several)
 {
     struct member *found = NULL;
-    *several = false;
+    size_t named = 0;
     for (size_t index = 0; index < members->count; index++)
-        if (slice_equal (slice_from (members->at[index]->name), target))
-        {
-            *several = found != NULL;
-            found = found ? found : members->at[index];
-        }
-    return found ? found : members_by_id (members, target);
+        if (slice_equal (slice_from (members->at[index]->name), target) && named++ == 0)
+            found = members->at[index];
+    *several = named > 1;
+    return named ? found : members_by_id (members, target);
 }
 
 struct member *members_own (const struct members *members)

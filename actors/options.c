@@ -59,7 +59,7 @@ int duration_parse (const char *text, uint64_t *milliseconds)
     {
         const char *name;
         double milliseconds;
-    } units[] = {{"ns", 1e-6}, {"us", 1e-3}, {"ms", 1}, {"s", 1e3}, {"m", 6e4}, {"h", 3.6e6}};
+    } units[] = {{"ns", 1e-6}, {"us", 1e-3}, {"\u00b5s", 1e-3}, {"ms", 1}, {"s", 1e3}, {"m", 6e4}, {"h", 3.6e6}};
     double total = 0;
     if (strcmp (text, "0") == 0)
         return *milliseconds = 0, 0;
@@ -74,7 +74,7 @@ int duration_parse (const char *text, uint64_t *milliseconds)
         double number = strtod (text, &end);
         if ((size_t) (end - text) != digits || digits > 20)
             return -1;
-        size_t length = strspn (end, "nusmh"), unit = 0;
+        size_t length = strspn (end, "nu\u00b5smh"), unit = 0;
         /* Units follow each other only with a number between them. */
         for (; unit < sizeof units / sizeof *units; unit++)
             if (strlen (units[unit].name) == length && strncmp (end, units[unit].name, length) == 0)

@@ -115,7 +115,9 @@ static void write_fields (struct upstream_connection *connection, struct http_wr
     bool six = strchr (peer->upstream.address, ':') != NULL;
     snprintf (host, sizeof host, "%s%s%s:%u", six ? "[" : "", peer->upstream.address, six ? "]" : "",
               peer->upstream.port);
-    http_write_field (writer, SLICE ("Host"), slice_from (host));
+    /* A console compares Origin with the Host that the browser sent. */
+    bool browser = slice_equal_nocase (request->upgrade, SLICE ("websocket")) && request->authority.len;
+    http_write_field (writer, SLICE ("Host"), browser ? request->authority : slice_from (host));
     for (size_t index = 0; index < request->headers.count; index++)
         if (!is_rewritten (request->headers.at[index].name))
             http_write_field (writer, request->headers.at[index].name, request->headers.at[index].value);

@@ -13,13 +13,23 @@ enum
     REACTOR_CONTROL = 0, /* the main thread */
     REACTOR_REQUESTS = 1,
     REACTOR_MEMBERSHIP = 2, /* what it does takes time: keys, names, waiting for good-byes to leave */
+    REACTOR_FILES = 3,      /* hands out what workers do: see host.h */
 };
 
-/* clang-format off: one actor a line */
+/* One actor a line. */
+/* clang-format off */
 const struct placement placement_table[] = {
-    {&ingress_class, REACTOR_REQUESTS},      {&auth_class, REACTOR_REQUESTS},   {&router_class, REACTOR_REQUESTS},
-    {&docker_class, REACTOR_REQUESTS},       {&peers_class, REACTOR_REQUESTS},  {&gather_class, REACTOR_REQUESTS},
-    {&membership_class, REACTOR_MEMBERSHIP}, {&control_class, REACTOR_CONTROL}, {&tap_class, REACTOR_CONTROL},
+    {&ingress_class, REACTOR_REQUESTS},
+    {&auth_class, REACTOR_REQUESTS},
+    {&router_class, REACTOR_REQUESTS},
+    {&docker_class, REACTOR_REQUESTS},
+    {&peers_class, REACTOR_REQUESTS},
+    {&gather_class, REACTOR_REQUESTS},
+    {&console_class, REACTOR_REQUESTS},
+    {&host_class, REACTOR_FILES},
+    {&membership_class, REACTOR_MEMBERSHIP},
+    {&control_class, REACTOR_CONTROL},
+    {&tap_class, REACTOR_CONTROL},
 };
 /* clang-format on */
 const size_t placement_rows = sizeof placement_table / sizeof *placement_table;

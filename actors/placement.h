@@ -6,7 +6,7 @@
 #include <jansson.h>
 
 extern const struct actor_class ingress_class, auth_class, router_class, docker_class, peers_class, gather_class,
-    membership_class, control_class, tap_class;
+    console_class, host_class, membership_class, control_class, tap_class;
 
 /* The placement table of the agent. */
 extern const struct placement placement_table[];

@@ -1,7 +1,8 @@
 /* router.c - the actor that decides who answers a request (contract section 6; the tables are in http/route.c).
  *
  * In       request, from auth; abort, which takes the request's way; engine, from docker; member, from membership;
- * inspect Out      request to docker, peers, gather; answers of its own to the client; rediscover to docker
+ *          inspect
+ * Out      request to docker, peers, gather, console and host; answers of its own to the client; rediscover to docker
  *
  * Without a Swarm every request is local and the target headers mean nothing. In a Swarm a request goes to the node
  * that it names, to a manager, or to all nodes. What another agent forwarded (Shoal-Hop) is served here or refused,
@@ -145,7 +146,8 @@ typedef void serve (struct router *router, struct routing *routing);
 /* To the node that the request names, where `own` serves it when that is this node. */
 static void to_node (struct router *router, struct routing *routing, serve *own)
 {
-    if (routing->target.len == 0 || (routing->hop && is_own (router, routing->target)))
+    bool alone = !router->node[0];
+    if (alone || routing->target.len == 0 || (routing->hop && is_own (router, routing->target)))
     {
         own (router, routing);
         return;
@@ -236,12 +238,21 @@ static void answer_agents (struct router *router, struct routing *routing)
     json_decref (list);
 }
 
+static void to_console (struct router *router, struct routing *routing)
+{
+    actor_forward (router->actor, ACTOR_console, routing->message);
+}
+
+static void to_host (struct router *router, struct routing *routing)
+{
+    actor_forward (router->actor, ACTOR_host, routing->message);
+}
+
 static void answer_unserved (struct router *router, struct routing *routing)
 {
     router->counters.refused++;
     answer_error (router->actor, routing->client, &routing->subject, 501,
-                  "This route is not part of this version of the agent",
-                  "File browsing, host information, consoles over WebSocket and pull limits are not served");
+                  "This route is not part of this version of the agent", "Pull limits are not served");
 }
 
 static void on_request (struct router *router, struct message *message)
@@ -275,11 +286,10 @@ static void on_request (struct router *router, struct message *message)
         break;
     case ROUTE_BROWSE:
     case ROUTE_HOST_INFO:
+        to_node (router, &routing, to_host);
+        break;
     case ROUTE_WEBSOCKET:
-        if (router->node[0])
-            to_node (router, &routing, answer_unserved);
-        else
-            answer_unserved (router, &routing);
+        to_node (router, &routing, to_console);
         break;
     case ROUTE_NOT_FOUND:
         answer (actor, routing.client, &routing.subject, 404, SLICE ("text/plain; charset=utf-8"),
@@ -311,7 +321,7 @@ static void on_engine (struct router *router, const struct message_engine *engin
 /* The stream's end takes the request's way; whoever has the stream ends it, the others do not know its id. */
 static void on_abort (struct router *router, struct message *message)
 {
-    static const enum actor_id answering[] = {ACTOR_docker, ACTOR_peers, ACTOR_gather};
+    static const enum actor_id answering[] = {ACTOR_docker, ACTOR_peers, ACTOR_gather, ACTOR_console, ACTOR_host};
     struct subject subject = message_subject (message);
     for (size_t index = 0; index < sizeof answering / sizeof *answering; index++)
         actor_send (router->actor, answering[index], MESSAGE_abort, &subject, &message->fields, NULL);

@@ -155,7 +155,7 @@ enum tls_result tls_read (struct tls *tls, char *bytes, size_t size, size_t *len
 
 bool tls_has_pending (const struct tls *tls)
 {
-    return SSL_has_pending (tls->ssl);
+    return SSL_has_pending (tls->ssl) || (SSL_get_shutdown (tls->ssl) & SSL_RECEIVED_SHUTDOWN);
 }
 
 enum tls_result tls_write (struct tls *tls, const char *bytes, size_t length)

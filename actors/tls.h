@@ -84,7 +84,8 @@ enum tls_result tls_handshake (struct tls *tls);
 /* Reads plaintext, at most size bytes into bytes; *length is set with TLS_OK. One read of the socket at most. */
 enum tls_result tls_read (struct tls *tls, char *bytes, size_t size, size_t *length);
 
-/* Whether bytes that were already read from the socket wait inside. */
+/* Whether bytes that were already read from the socket wait inside, or the peer's close_notify came: then tls_read()
+ * says so however often it is asked. */
 bool tls_has_pending (const struct tls *tls);
 
 /* Encrypts at most TLS_RECORD_BYTES into the shared buffer, which must have room: see tls_room(). */

@@ -147,7 +147,8 @@ void upstream_fail (struct upstream_connection *connection, unsigned status, con
     }
     char text[3 * UPSTREAM_TEXT];
     const struct upstream_attempts *attempts = connection->attempts;
-    snprintf (text, sizeof text, "%s%s%s", attempts ? attempts->text : "", attempts ? "; " : "", why);
+    const char *before = attempts ? attempts->text : "";
+    snprintf (text, sizeof text, "%s%s%s", before, before[0] ? "; " : "", why);
     count_failure (owner, text);
     if (connection->head_done)
     {

@@ -81,7 +81,7 @@ void upstream_send_head (struct upstream_connection *connection, const struct me
 {
     const struct upstream_kind *kind = connection->upstream->owner->kind;
     size_t bound = http_head_bound (request->method, request->target, request->headers) + request->upgrade.len +
-                   kind->fields_room + 256;
+                   request->authority.len + kind->fields_room + 256;
     char small[SMALL_HEAD_BYTES], *bytes = bound <= sizeof small ? small : must (malloc (bound));
     struct http_writer writer = {.at = bytes, .capacity = bound};
     http_write_request_line (&writer, request->method, request->target);

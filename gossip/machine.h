@@ -25,7 +25,9 @@ enum
     TOMBSTONES_MAX = 1024,    /* the dead that are remembered; beyond it one of them is forgotten early */
     CONFIRMATIONS_WANTED = 2, /* further accusers that shrink a suspicion to its least time */
     RELAYS_MAX = 64,          /* probes for others at the same time; more requests are dropped */
-    PIGGYBACK_BYTES = 4096,   /* rumours in one packet */
+    GOSSIP_BYTES = 4096,       /* rumours in one packet of gossip */
+    PIGGYBACK_BYTES = 512,     /* rumours beside a ping or an ack */
+    NEWCOMER_TIME = 10000,     /* ms in which others know better what is in the tables that we get */
     RUMOUR_LEVELS = 64,       /* a rumour is sent less often than this */
     HELPERS_MAX = 8,          /* of one probe */
     FANOUT_MAX = 8,           /* members told in one round */
@@ -146,6 +148,7 @@ struct swim
     unsigned doubt;       /* cases of suspicion_doubt() lately */
     uint64_t doubt_since; /* the latest one */
     bool left;
+    uint64_t started;
     uint64_t sync_due, reconnect_due;
     uint32_t sync_interval; /* until the next one but one; grows to the parameter */
     uint64_t claimed;       /* when the own id was last claimed */
@@ -277,8 +280,8 @@ void merge_revive (struct swim *swim, struct member *member);
 /* Tells everybody of the member as it now is; what was told of it before is forgotten. accuser: why it is suspected. */
 void rumours_tell (struct swim *swim, struct member *member, struct slice accuser);
 void rumours_stop (struct swim *swim, struct member *member);
-/* Appends rumours to a packet that is sent to so many members. */
-void rumours_append (struct swim *swim, struct packet *packet, size_t copies);
+/* Appends at most so many bytes of rumours to a packet that is sent to so many members. */
+void rumours_append (struct swim *swim, struct packet *packet, size_t room, size_t copies);
 void rumours_tick (struct swim *swim);
 void rumours_clear (struct swim *swim);
 

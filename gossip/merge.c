@@ -114,12 +114,14 @@ static void correct (struct swim *swim, const struct member *member, struct slic
     swim_send_to (swim, text, port, &packet);
 }
 
-static void add (struct swim *swim, const struct message_swim_member *record, struct slice address)
+static void add (struct swim *swim, const struct source *source, const struct message_swim_member *record,
+                 struct slice address)
 {
     struct member *member = table_add (swim, record, address);
     if (!member)
         return;
-    rumours_tell (swim, member, (struct slice){0});
+    if (!source->table || swim->now - swim->started >= NEWCOMER_TIME)
+        rumours_tell (swim, member, (struct slice){0});
     join (swim, member);
 }
 
@@ -196,7 +198,7 @@ bool merge_member (struct swim *swim, const struct source *source, const struct 
         return true; /* nobody could reach it */
 
     if (!member)
-        add (swim, record, address);
+        add (swim, source, record, address);
     else if (record->instance > member->instance)
         replace (swim, member, record, address);
     else if (record->instance == member->instance && record->incarnation > member->incarnation)

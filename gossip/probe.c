@@ -56,7 +56,8 @@ void probe_ping (struct swim *swim, struct member *member, bool introduce)
     if (!member->nonce)
         member->nonce = swim_nonce (swim);
     add_ping (&packet, member, member->nonce);
-    rumours_append (swim, &packet, 1);
+    if (member->state != SWIM_JOINING)
+        rumours_append (swim, &packet, PIGGYBACK_BYTES, 1);
     swim_send (swim, member, &packet);
 }
 
@@ -277,7 +278,8 @@ void probe_on_ping (struct swim *swim, struct member *sender, const struct messa
     }
     if (!swim->left)
         packet_add (&packet, PACKET_ACK, &(union message_fields){.swim_ack = {.nonce = ping->nonce}});
-    rumours_append (swim, &packet, 1);
+    if (sender->state != SWIM_JOINING)
+        rumours_append (swim, &packet, PIGGYBACK_BYTES, 1);
     swim_send (swim, sender, &packet);
 }
 

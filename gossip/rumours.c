@@ -6,6 +6,7 @@
  */
 #include "machine.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -82,17 +83,18 @@ static size_t limit_of (const struct swim *swim)
     return limit < RUMOUR_LEVELS ? limit : RUMOUR_LEVELS;
 }
 
-void rumours_append (struct swim *swim, struct packet *packet, size_t copies)
+void rumours_append (struct swim *swim, struct packet *packet, size_t room, size_t copies)
 {
     struct rumours *rumours = &swim->rumours;
     if (rumours->count == 0)
         return;
-    size_t limit = limit_of (swim), room = PIGGYBACK_BYTES;
+    size_t limit = limit_of (swim);
     struct rumour *sent = NULL;
     for (size_t level = 0; level < RUMOUR_LEVELS && room; level++)
         while (rumours->level[level])
         {
             struct rumour *rumour = rumours->level[level];
+            assert (rumour->level == level && !rumour->before);
             if (level >= limit)
             {
                 take_out (rumours, rumour);
@@ -134,7 +136,7 @@ void rumours_tick (struct swim *swim)
     {
         struct packet packet;
         swim_packet (swim, &packet);
-        rumours_append (swim, &packet, count);
+        rumours_append (swim, &packet, GOSSIP_BYTES, count);
         for (size_t index = 0; index < count; index++)
             swim_send (swim, told[index], &packet);
         rumours->last = swim->now;
@@ -149,6 +151,7 @@ void rumours_clear (struct swim *swim)
         while (rumours->level[level])
         {
             struct rumour *rumour = rumours->level[level];
+            assert (rumour->level == level && !rumour->before);
             take_out (rumours, rumour);
             drop (rumours, rumour);
         }

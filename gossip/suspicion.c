@@ -18,7 +18,7 @@ enum
     DOUBT_TIME = 20000, /* ms after which one case is forgotten */
 };
 
-static const double DOUBT_STEP = 0.5;
+static const double DOUBT_STEP = 0.75;
 
 /* How many members may confirm: all but the suspect and its first accuser. */
 static unsigned confirmations_wanted (const struct swim *swim)

@@ -284,7 +284,7 @@ struct swim *swim_new (const struct swim_parameters *parameters, const struct sw
         swim->now = 1000;
         swim->standstill = (int64_t) now - 1000;
     }
-    now = swim->now;
+    now = swim->started = swim->now;
     swim->joining_pings = full_bucket (JOINING_RATE, JOINING_BURST, now);
     swim->contacts = full_bucket (CONTACT_RATE, CONTACT_BURST, now);
     swim->tables = full_bucket (TABLE_RATE, TABLE_BURST, now);

@@ -160,14 +160,14 @@ static char escaped_character (const char *at, size_t *size)
         return characters[strchr (names, at[1]) - names];
     char digits[5] = {at[2], at[3], at[4], at[5], 0};
     unsigned long point = strtoul (digits, NULL, 16);
-    return point < 0x80 ? (char) point : 0;
+    return (char) (point < 0x80 ? point : 0);
 }
 
 /* Whether a key, between its quotes and checked by the scanner, is this name. */
 static bool key_is (struct slice key, struct slice name)
 {
-    if (key.len == name.len)
-        return memcmp (key.at, name.at, name.len) == 0;
+    if (slice_equal (key, name))
+        return true;
     if (key.len < name.len || key.len > 6 * name.len || !memchr (key.at, '\\', key.len))
         return false;
     for (size_t index = 0; index < name.len; index++)
@@ -175,7 +175,9 @@ static bool key_is (struct slice key, struct slice name)
         if (key.len == 0)
             return false;
         size_t size = 1;
-        char character = key.at[0] == '\\' ? escaped_character (key.at, &size) : key.at[0];
+        char character = key.at[0];
+        if (character == '\\')
+            character = escaped_character (key.at, &size);
         if (character != name.at[index])
             return false;
         key = slice_skip (key, size);
@@ -367,7 +369,7 @@ static bool on_value_end (struct json_list *list, struct slice piece, size_t at,
     return true;
 }
 
-enum json_list_result json_list_feed (struct json_list *list, struct slice piece, size_t *used)
+enum json_list_result json_list_feed (struct json_list *list, struct slice bytes, size_t *used)
 {
     size_t at = 0;
     list->copied = 0;
@@ -375,28 +377,28 @@ enum json_list_result json_list_feed (struct json_list *list, struct slice piece
     {
         size_t step;
         bool good = true, whole = false;
-        enum json_event event = json_scan_next (&list->scan, piece.at + at, piece.len - at, &step);
+        enum json_event event = json_scan_next (&list->scan, bytes.at + at, bytes.len - at, &step);
         at += step;
         switch (event)
         {
         case JSON_MORE:
-            good = !list->copying || copy_to (list, piece, at);
+            good = !list->copying || copy_to (list, bytes, at);
             break;
         case JSON_KEY_BEGIN:
             good = on_key_begin (list, at);
             break;
         case JSON_KEY_END:
-            good = on_key_end (list, piece, at);
+            good = on_key_end (list, bytes, at);
             break;
         case JSON_VALUE_BEGIN:
-            good = on_value_begin (list, piece, at);
+            good = on_value_begin (list, bytes, at);
             break;
         case JSON_VALUE_END:
-            good = on_value_end (list, piece, at, &whole);
+            good = on_value_end (list, bytes, at, &whole);
             break;
         case JSON_BROKEN:
-            good = refuse (list, "broken JSON at byte %llu: %s", (unsigned long long) (list->before + at),
-                           list->scan.error);
+            good =
+                refuse (list, "broken JSON at byte %llu: %s", (unsigned long long) list->before + at, list->scan.error);
             break;
         }
         if (good && event != JSON_MORE && !whole)

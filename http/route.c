@@ -75,7 +75,8 @@ static bool cut_prefix (struct slice *path, struct slice prefix)
 /* A cheap look that spares Docker's paths the tables: the second letter of every path in them. */
 static bool may_be_own (struct slice path)
 {
-    return path.len > 1 && memchr ("kpahbwd", path.at[1], 7) != NULL;
+    static const char letters[] = {'k', 'p', 'a', 'h', 'b', 'w', 'd'};
+    return path.len > 1 && memchr (letters, path.at[1], sizeof letters) != NULL;
 }
 
 struct route_decision route_decide (struct slice method, struct slice target)
@@ -89,7 +90,8 @@ struct route_decision route_decide (struct slice method, struct slice target)
     {
         decision.unversioned = slice_skip (target, prefix);
         path = slice_skip (path, prefix);
-        if (decision.unversioned.len == 0)
+        /* Without a path there is nothing for a query to ask about, and no room for a slash before it. */
+        if (path.len == 0)
             decision.unversioned = SLICE ("/");
     }
     enum prefix where = cut_prefix (&path, SLICE ("/v1")) ? V1 : cut_prefix (&path, SLICE ("/v2")) ? V2 : BARE;

@@ -12,7 +12,7 @@ static int hex_digit (char digit)
 
 bool trace_from_hex (struct slice hex, uint8_t trace[TRACE_BYTES])
 {
-    if (hex.len != 2 * TRACE_BYTES)
+    if (hex.len != (size_t) 2 * TRACE_BYTES)
         return false;
     for (size_t index = 0; index < TRACE_BYTES; index++)
     {
@@ -34,7 +34,8 @@ bool trace_from_parent (struct slice value, uint8_t trace[TRACE_BYTES])
     if (high < 0 || low < 0 || (high == 15 && low == 15) || (high + low == 0 && value.len != 55))
         return false;
     uint8_t found[TRACE_BYTES];
-    if (!trace_from_hex (slice_of (value.at + 3, 2 * TRACE_BYTES), found) || memcmp (found, zero, TRACE_BYTES) == 0)
+    if (!trace_from_hex (slice_of (value.at + 3, (size_t) 2 * TRACE_BYTES), found) ||
+        memcmp (found, zero, TRACE_BYTES) == 0)
         return false;
     memcpy (trace, found, TRACE_BYTES);
     return true;

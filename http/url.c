@@ -142,3 +142,24 @@ struct slice url_query_find (struct slice query, struct slice name)
     }
     return slice_of (NULL, 0);
 }
+
+bool url_decode (struct slice value, char *out, size_t *length)
+{
+    *length = 0;
+    for (size_t at = 0; at < value.len; at++)
+    {
+        char byte = value.at[at] == '+' ? ' ' : value.at[at];
+        if (byte == '%')
+        {
+            if (value.len - at < 3 || !character_is (value.at[at + 1], CHARACTER_HEX) ||
+                !character_is (value.at[at + 2], CHARACTER_HEX))
+                return false;
+            byte = (char) (character_hex (value.at[at + 1]) << 4 | character_hex (value.at[at + 2]));
+            at += 2;
+        }
+        if (byte == '\0')
+            return false;
+        out[(*length)++] = byte;
+    }
+    return true;
+}

@@ -24,3 +24,8 @@ unsigned url_version_prefix (struct slice path, size_t *bytes);
 
 /* The first value of a query parameter, still escaped; at is NULL when absent. */
 struct slice url_query_find (struct slice query, struct slice name);
+
+/* Decodes a value of a query or of a form with urlencoded fields: `+` is a space, `%XX` a byte. out has room for
+ * value.len bytes and may be where value is. Returns false for an incomplete escape, and for NUL, which no path and no
+ * name contains. */
+bool url_decode (struct slice value, char *out, size_t *length);

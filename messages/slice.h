@@ -49,5 +49,5 @@ static inline bool slice_starts_with (struct slice text, struct slice prefix)
 /* The slice without its first n bytes; n is at most len. */
 static inline struct slice slice_skip (struct slice text, size_t n)
 {
-    return (struct slice){.at = text.at ? text.at + n : NULL, .len = text.len - n};
+    return (struct slice){.at = n ? text.at + n : text.at, .len = text.len - n};
 }

@@ -56,8 +56,8 @@ struct world_node *world_node (struct world *world, size_t number);
 
 /* Starts a node, which joins at the addresses of the nodes from `first` to `last`; first > last: at none. */
 void world_start (struct world *world, size_t number, size_t first, size_t last);
-/* Starts all of them and makes all know each other, within virtual time. Returns false when that took over a minute. */
-bool world_start_all (struct world *world);
+/* Starts the nodes from 0 to count - 1, all of which know each other already. */
+void world_start_known (struct world *world, size_t count);
 /* Ends a node without a word, and with good-bye. */
 void world_crash (struct world *world, size_t number);
 void world_leave (struct world *world, size_t number);
@@ -82,7 +82,7 @@ void world_forgive (struct world *world);
 uint64_t world_deliveries (const struct world *world);
 
 /* Runs until the condition holds or the time (microseconds from now) is over. Returns whether it holds; NULL never
- * does. */
+ * does. It is asked once a millisecond at most. */
 typedef bool (*world_condition) (struct world *world, size_t argument);
 bool world_run (struct world *world, uint64_t time, world_condition condition, size_t argument);
 

@@ -65,8 +65,18 @@ class Node:
         """The docker command line against the engine's own socket; its stdout."""
         return run([DOCKER, "-H", f"unix://{self.socket}", *arguments], **more).stdout.strip()
 
-    def start_container(self, name, script="while :; do sleep 1; done", *flags):
-        return self.docker("run", "-d", "--name", name, "--label", f"node={self.name}", *flags, BUSYBOX, "sh", "-c", script)
+    def start_here(self):
+        """The container `here` that stays for all tests: its label and its host name are the node's."""
+        self.docker("rm", "-f", "here", check=False)
+        script = "echo ready on $(hostname); while :; do sleep 1; done"
+        labels = ["--label", f"node={self}", "--label", "stays"]
+        self.docker("run", "-d", "--name", "here", "--hostname", self, *labels, "--restart", "always", BUSYBOX, "sh", "-c", script)
+
+    def ask_engine(self, path):
+        """(status, JSON) of a GET that the engine answers directly."""
+        out = run(["curl", "-sg", "-w", "\n%{http_code}", "--unix-socket", self.socket, f"http://engine{path}"]).stdout
+        body, status = out.rsplit("\n", 1)
+        return int(status), json.loads(body)
 
     def container_ids(self):
         return set(self.docker("ps", "-aq", "--no-trunc").split())
@@ -121,22 +131,32 @@ class Node:
 
     def cut(self, *peers, options=()):
         """Drops packets between this node and these (all others); this machine still reaches it."""
+        self.swarm.touched = True
         self.swarm.lab("cut", self.name, *options, *(peers or self.others()))
 
     def lose(self, percent, *peers):
-        self.cut(*peers, options=["--loss", percent])
+        """Loses packets of the overlay network, in both directions. Swarm's own are spared: it would take the node's tasks out of
+        DNS and off the network, whatever the agents think."""
+        self.cut(*peers, options=["--overlay", "--loss", percent])
 
     def heal(self):
         self.swarm.lab("heal", self.name)
 
     def kill(self):
+        self.swarm.touched = True
         self.swarm.lab("kill", self.name)
 
     def kill_engine(self):
+        self.swarm.touched = True
         self.swarm.lab("kill", self.name, "--engine")
 
     def start(self):
         self.swarm.lab("start", self.name)
+
+    def change_role(self, change):
+        """promote or demote"""
+        self.swarm.touched = True
+        self.swarm[1].docker("node", change, self.name)
 
     def runs(self):
         with contextlib.suppress(AssertionError):
@@ -155,6 +175,7 @@ class Swarm:
         self.secret = secrets.token_hex(16)
         self.headers = sign(self.folder / "key.pem", self.secret)
         self.nodes = []
+        self.touched = False  # something was broken, and is to be mended
 
     def __iter__(self):
         return iter(self.nodes)
@@ -206,6 +227,8 @@ class Swarm:
             "--mount", "type=bind,src=/var/lib/docker/volumes,dst=/var/lib/docker/volumes",
             IMAGE,
         )  # fmt: skip
+        for node in self.nodes:
+            node.start_here()
         self.wait_running()
 
     def wait_running(self):
@@ -227,20 +250,21 @@ class Swarm:
 
     def mend(self):
         """Everything back as it was after deploy(), but for the agents' counters."""
+        if self.touched:
+            for node in self.nodes:
+                if not node.runs():
+                    node.start()
+                node.heal()
+            for node in self.nodes[1:]:
+                self[1].docker("node", "demote", node.name, check=False)
+            self.wait_running()
+            self.wait_whole()
+            self.touched = False
         for node in self.nodes:
-            if not node.runs():
-                node.start()
-            node.heal()
-        for node in self.nodes[1:]:
-            self[1].docker("node", "demote", node.name, check=False)
-        for node in self.nodes:
-            service = f"label=com.docker.swarm.service.name={SERVICE}"
-            agents = set(node.docker("ps", "-aq", "--no-trunc", "--filter", service).split())
-            strangers = node.container_ids() - agents
-            if strangers:
+            ours = [f"label=com.docker.swarm.service.name={SERVICE}", "label=stays"]
+            stay = {line for label in ours for line in node.docker("ps", "-aq", "--no-trunc", "--filter", label).split()}
+            if strangers := node.container_ids() - stay:
                 node.docker("rm", "-f", "-v", *strangers)
-        self.wait_running()
-        self.wait_whole()
 
     def logs(self):
         return [(f"agent of {node}", node.agent_log()) for node in self.nodes]

@@ -242,13 +242,20 @@ static inline void harness_tick (struct timer *timer)
         timer_set (harness->any, timer, 1, harness_tick);
 }
 
+/* Where failures are what is looked for, SHOAL_TEST_PATIENCE makes them come sooner. */
+static inline int harness_patience (void)
+{
+    const char *seconds = getenv ("SHOAL_TEST_PATIENCE");
+    return seconds ? (int) strtol (seconds, NULL, 10) : HARNESS_PATIENCE;
+}
+
 /* Runs the reactor until the condition holds. Returns false when it never did. */
 static inline bool harness_try (struct harness *harness, bool (*condition) (struct harness *harness, void *data),
                                 void *data)
 {
     harness->condition = condition;
     harness->condition_data = data;
-    harness->deadline = time (NULL) + HARNESS_PATIENCE;
+    harness->deadline = time (NULL) + harness_patience ();
     harness->reached = condition (harness, data);
     if (harness->reached)
         return true;
@@ -263,7 +270,7 @@ static inline void harness_until (struct harness *harness, bool (*condition) (st
                                   void *data)
 {
     if (!harness_try (harness, condition, data))
-        fail_msg ("what was waited for did not happen in %d s", HARNESS_PATIENCE);
+        fail_msg ("what was waited for did not happen in %d s", harness_patience ());
 }
 
 /* ---------------------------------------------------------------------------------------------------------- messages

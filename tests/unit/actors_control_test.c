@@ -342,10 +342,12 @@ static void stops_on_signals (void **state)
     raise (SIGTERM);
     assert_int_equal (probe_await (harness, ACTOR_ingress, MESSAGE_stop, 0)->fields.stop.grace, 8000);
     probe_await (harness, ACTOR_membership, MESSAGE_stop, 0);
+    assert_int_equal (probe_await (harness, ACTOR_console, MESSAGE_stop, 0)->fields.stop.grace, 8000);
     assert_false (is_yes (harness, "{\"command\":\"ready\"}\n", "stopping"));
     assert_true (is_yes (harness, "{\"command\":\"ping\"}\n", NULL));
     raise (SIGINT);
     assert_int_equal (probe_await (harness, ACTOR_ingress, MESSAGE_stop, 0)->fields.stop.grace, 0);
+    assert_int_equal (probe_await (harness, ACTOR_console, MESSAGE_stop, 0)->fields.stop.grace, 0);
     probe_send (harness, ACTOR_ingress, ACTOR_control, MESSAGE_stopped, 0, NULL, SLICE (""));
     atomic_store (&harness->runtime->stopping, false);
     runtime_run (harness->runtime); /* returns, or the test is cut off by its time limit */

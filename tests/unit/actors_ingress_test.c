@@ -213,6 +213,36 @@ static void expect_live (struct harness *harness, long connections, long streams
 /* ----------------------------------------------------------------------------------------------------- plain exchanges
  */
 
+/* The 101 of a WebSocket has none of the protocol's headers (contract 5.6); any other 101 has them. */
+static void a_websockets_101_is_bare (void **state)
+{
+    (void) state;
+    struct harness *harness = begin ();
+    for (int bare = 0; bare < 2; bare++)
+    {
+        struct client client = client_open (harness);
+        client_say (&client, "GET /websocket/exec HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                             "Sec-WebSocket-Key: key\r\n\r\n");
+        struct seen *seen = next_request (harness);
+        assert_true (slice_equal (seen->fields.request.upgrade, SLICE ("websocket")));
+        assert_true (seen->fields.request.hijackable);
+        assert_true (
+            slice_equal (headers_find (seen->fields.request.headers, SLICE ("Sec-WebSocket-Key")), SLICE ("key")));
+        union message_fields fields = {.response = {.status = 101,
+                                                    .reason = SLICE ("Switching Protocols"),
+                                                    .framing = FRAMING_RAW,
+                                                    .upgrade = bare ? SLICE ("websocket") : SLICE ("tcp")}};
+        probe_send (harness, ACTOR_console, ACTOR_ingress, MESSAGE_response, seen->envelope.stream, &fields,
+                    SLICE (""));
+        client_await (harness, &client, "\r\n\r\n");
+        assert_non_null (strstr (client.text, bare ? "\r\nUpgrade: websocket\r\n" : "\r\nUpgrade: tcp\r\n"));
+        assert_non_null (strstr (client.text, "\r\nConnection: Upgrade\r\n"));
+        assert_int_equal (strstr (client.text, "Portainer-Agent") == NULL, bare);
+        client_free (&client);
+    }
+    harness_destroy (harness);
+}
+
 static void makes_messages_of_requests (void **state)
 {
     (void) state;
@@ -231,6 +261,7 @@ static void makes_messages_of_requests (void **state)
     assert_int_equal (request->upgrade.len, 0);
     assert_int_equal (request->window, WINDOW_FIRST);
     assert_true (slice_starts_with (request->source, SLICE ("127.0.0.1:")));
+    assert_true (slice_equal (request->authority, SLICE ("h:9001")));
     assert_int_equal (request->headers.count, 2);
     assert_true (slice_equal (headers_find (request->headers, SLICE ("x-kept")), SLICE ("yes")));
     answer_ok (harness, seen->envelope.stream, "hello");
@@ -1218,6 +1249,7 @@ int main (void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown (makes_messages_of_requests, harness_teardown),
+        cmocka_unit_test_teardown (a_websockets_101_is_bare, harness_teardown),
         cmocka_unit_test_teardown (answers_pipelined_requests_in_order, harness_teardown),
         cmocka_unit_test_teardown (frames_answers, harness_teardown),
         cmocka_unit_test_teardown (passes_a_head_before_its_body, harness_teardown),

@@ -205,6 +205,7 @@ static uint64_t ask (struct harness *harness, struct asked asked)
                                                .upgrade = slice_from (asked.upgrade),
                                                .hijackable = asked.upgrade != NULL,
                                                .source = SLICE ("192.0.2.9:4711"),
+                                               .authority = SLICE ("shoal.example:9001"),
                                                .window = asked.window ? asked.window : WINDOW,
                                                .client = ACTOR_ingress,
                                                .node = slice_from (asked.node),
@@ -389,6 +390,59 @@ static void an_abort_closes_the_connection (void **state)
 }
 
 /* ------------------------------------------------------------------------------------------------------ raw streams */
+
+/* A console compares Origin with the Host that the browser sent, so that travels along. */
+static void a_console_keeps_its_host (void **state)
+{
+    (void) state;
+    struct agent agent = agent_new ();
+    struct harness *harness = begin ();
+    tell_member (harness, &agent, (struct known){.id = "n2", .name = "node2"});
+    uint64_t stream =
+        ask (harness,
+             (struct asked){.method = "GET", .target = "/websocket/exec?id=a", .node = "n2", .upgrade = "websocket"});
+    struct session session = take (harness, &agent);
+    assert_true (has_line (&session, "Host: shoal.example:9001"));
+    assert_true (has_line (&session, "Upgrade: websocket"));
+    session_say (&session, s_ok);
+    assert_int_equal (status_of (harness, stream), 200);
+    session_free (&session);
+    harness_destroy (harness);
+    agent_free (&agent);
+}
+
+/* The last bytes and the end come in one read of the socket. */
+static void the_end_comes_with_the_last_bytes (void **state)
+{
+    (void) state;
+    struct agent agent = agent_new ();
+    struct harness *harness = begin ();
+    tell_member (harness, &agent, (struct known){.id = "n2", .name = "node2"});
+    uint64_t stream =
+        ask (harness, (struct asked){.method = "POST", .target = "/exec/a/start", .node = "n2", .upgrade = "tcp"});
+    struct session session = take (harness, &agent);
+    session_say (&session, "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n");
+    probe_await (harness, ACTOR_ingress, MESSAGE_credit, stream);
+    session_say (&session, "last");
+    SSL_shutdown (session.ssl);
+    probe_await (harness, ACTOR_ingress, MESSAGE_end, stream);
+    probe_expect_payload (harness, ACTOR_ingress, stream, SLICE ("last"));
+    session_free (&session);
+
+    /* The same, where the client's credit ends with the last byte. */
+    stream = ask (harness, (struct asked){.method = "GET", .target = "/x", .node = "n2", .window = 4});
+    session = take (harness, &agent);
+    session_say (&session, "HTTP/1.1 200 OK\r\n\r\n");
+    probe_await (harness, ACTOR_ingress, MESSAGE_response, stream);
+    session_say (&session, "last");
+    SSL_shutdown (session.ssl);
+    probe_expect_payload (harness, ACTOR_ingress, stream, SLICE ("last"));
+    probe_credit (harness, ACTOR_ingress, ACTOR_peers, stream, 4);
+    probe_await (harness, ACTOR_ingress, MESSAGE_end, stream);
+    session_free (&session);
+    harness_destroy (harness);
+    agent_free (&agent);
+}
 
 static void raw_bytes_and_half_close (void **state)
 {
@@ -703,6 +757,8 @@ int main (void)
         cmocka_unit_test_teardown (an_answer_that_is_cut_off, harness_teardown),
         cmocka_unit_test_teardown (an_abort_closes_the_connection, harness_teardown),
         cmocka_unit_test_teardown (raw_bytes_and_half_close, harness_teardown),
+        cmocka_unit_test_teardown (the_end_comes_with_the_last_bytes, harness_teardown),
+        cmocka_unit_test_teardown (a_console_keeps_its_host, harness_teardown),
         cmocka_unit_test_teardown (another_key_than_announced, harness_teardown),
         cmocka_unit_test_teardown (a_member_without_a_key, harness_teardown),
         cmocka_unit_test_teardown (unknown_and_gone_members, harness_teardown),

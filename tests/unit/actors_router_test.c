@@ -98,10 +98,9 @@ static void answers_what_is_its_own (void **state)
         {"GET", "/key", 503, 503, NULL, "Edge key management is disabled on non Edge agent"},
         {"GET", "/agents", 503, 200, NULL, ""},
         {"GET", "/v1.41/agents", 503, 200, NULL, ""},
-        {"GET", "/host/info", 501, 501, NULL, "message"},
-        {"GET", "/browse/ls", 501, 501, NULL, "message"},
-        {"GET", "/v1/browse/vol/ls", 501, 501, NULL, "message"},
-        {"GET", "/websocket/exec", 501, 501, NULL, "message"},
+        {"POST", "/websocket/exec", 405, 405, "GET", ""},
+        {"HEAD", "/v2/websocket/attach", 405, 405, "GET", ""},
+        {"GET", "/websocket/pod", 404, 404, NULL, "404 page not found\n"},
         {"POST", "/v2/dockerhub", 501, 501, NULL, "message"},
     };
     struct harness *harness = harness_prepare ();
@@ -141,6 +140,51 @@ static void answers_what_is_its_own (void **state)
     harness_destroy (harness);
 }
 
+/* Every name of the consoles, untouched. */
+static void hands_websockets_to_console (void **state)
+{
+    (void) state;
+    static const char *const targets[] = {"/websocket/exec?id=1",      "/websocket/attach?id=1",
+                                          "/v1/websocket/exec?id=1",   "/v2/websocket/exec?id=1",
+                                          "/v2/websocket/attach?id=1", "/v1.41/websocket/exec?id=1"};
+    struct harness *harness = harness_prepare ();
+    harness_start (harness, &router_class);
+    tell_engine (harness, 1012, 1041, "");
+    for (size_t row = 0; row < sizeof targets / sizeof *targets; row++)
+    {
+        uint64_t stream = ask (harness, "GET", targets[row]);
+        const struct message_request *request =
+            &probe_await (harness, ACTOR_console, MESSAGE_request, stream)->fields.request;
+        assert_true (slice_equal (request->target, slice_from (targets[row])));
+        assert_true (slice_equal (headers_find (request->headers, SLICE ("x-kept")), SLICE ("yes")));
+    }
+    assert_int_equal (probe_count (harness, ACTOR_docker, MESSAGE_request, 0), 0);
+    assert_int_equal (probe_count (harness, ACTOR_ingress, MESSAGE_response, 0), 0);
+    harness_destroy (harness);
+}
+
+static void hands_files_and_hardware_to_the_host (void **state)
+{
+    (void) state;
+    static const char *const requests[][2] = {
+        {"GET", "/host/info"},        {"GET", "/v1/host/info"},       {"GET", "/v2/host/info"},
+        {"GET", "/v1.41/host/info"},  {"GET", "/browse/ls?path=/"},   {"GET", "/v2/browse/get?path=/"},
+        {"DELETE", "/browse/delete"}, {"PUT", "/v2/browse/rename"},   {"POST", "/browse/put"},
+        {"GET", "/v1/browse/vol/ls"}, {"POST", "/v1/browse/vol/put"},
+    };
+    struct harness *harness = harness_prepare ();
+    harness_start (harness, &router_class);
+    for (size_t row = 0; row < sizeof requests / sizeof *requests; row++)
+    {
+        uint64_t stream = ask (harness, requests[row][0], requests[row][1]);
+        struct slice target = probe_await (harness, ACTOR_host, MESSAGE_request, stream)->fields.request.target;
+        assert_true (slice_equal (target, slice_from (requests[row][1])));
+    }
+    assert_int_equal (probe_count (harness, ACTOR_docker, MESSAGE_request, 0), 0);
+    assert_int_equal (probe_count (harness, ACTOR_ingress, MESSAGE_response, 0), 0);
+    harness_destroy (harness);
+}
+
 static void passes_aborts_on (void **state)
 {
     (void) state;
@@ -148,7 +192,7 @@ static void passes_aborts_on (void **state)
     harness_start (harness, &router_class);
     probe_abort (harness, ACTOR_auth, ACTOR_router, 5);
     /* Whoever has the stream ends it. */
-    static const enum actor_id answering[] = {ACTOR_docker, ACTOR_peers, ACTOR_gather};
+    static const enum actor_id answering[] = {ACTOR_docker, ACTOR_peers, ACTOR_gather, ACTOR_console, ACTOR_host};
     for (size_t index = 0; index < sizeof answering / sizeof *answering; index++)
         assert_true (slice_equal (probe_await (harness, answering[index], MESSAGE_abort, 5)->fields.abort.reason,
                                   SLICE ("test")));
@@ -184,6 +228,8 @@ int main (void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown (keeps_versions_that_the_engine_speaks, harness_teardown),
         cmocka_unit_test_teardown (answers_what_is_its_own, harness_teardown),
+        cmocka_unit_test_teardown (hands_websockets_to_console, harness_teardown),
+        cmocka_unit_test_teardown (hands_files_and_hardware_to_the_host, harness_teardown),
         cmocka_unit_test_teardown (passes_aborts_on, harness_teardown),
         cmocka_unit_test_teardown (keeps_the_order, harness_teardown),
     };

@@ -240,8 +240,8 @@ static void bounds_depth (void **state)
         /* The list and the element are two of them. */
         int deep = JSON_DEPTH_MAX - 2 + over, length = snprintf (text, sizeof text, "[{\"a\":");
         memset (text + length, '[', (size_t) deep);
-        memset (text + length + deep, ']', (size_t) deep);
-        snprintf (text + length + 2 * deep, 3, "}]");
+        memset (text + length + (size_t) deep, ']', (size_t) deep);
+        snprintf (text + length + (size_t) 2 * (size_t) deep, 3, "}]");
         char *result = transcript_in (JSON_LIST_ARRAY, slice_from (text), (size_t[]){strlen (text)});
         assert_true (over ? strstr (result, "nested too deeply") != NULL : strstr (result, "error") == NULL);
         free (result);
@@ -252,9 +252,8 @@ static void bounds_depth (void **state)
 static char *list_of_length (size_t length)
 {
     char *text = malloc (length + 3);
-    memset (text, 'x', length + 2);
-    memcpy (text, "[{\"a\":\"", 7);
-    memcpy (text + 1 + length - 2, "\"}]", 4);
+    assert_non_null (text);
+    snprintf (text, length + 3, "[{\"a\":\"%*s\"}]", (int) length - 8, "");
     return text;
 }
 

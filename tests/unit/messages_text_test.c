@@ -51,11 +51,12 @@ static const union message_fields no_trailers = {.end = {.trailers = {NULL, 0}}}
 static void a_message_is_one_line (void **state)
 {
     (void) state;
-    assert_text (MESSAGE_request, &request,
-                 "method=\"POST\" target=\"/build?t=a:1&remote=<17 bytes>&rm=1\" framing=1 length=18446744073709551615 "
-                 "upgrade=\"\" hijackable=true source=\"10.0.0.7:51234\" window=262144 client=1 node=\"\" "
-                 "headers=[Host: \"agent:9001\", "
-                 "X-Registry-Auth: <24 bytes>, user-agent: \"docker \\x22client\\x22\"]");
+    assert_text (
+        MESSAGE_request, &request,
+        "method=\"POST\" target=\"/build?t=a:1&remote=<17 bytes>&rm=1\" framing=1 length=18446744073709551615 "
+        "upgrade=\"\" hijackable=true source=\"10.0.0.7:51234\" authority=\"\" window=262144 client=1 node=\"\" "
+        "headers=[Host: \"agent:9001\", "
+        "X-Registry-Auth: <24 bytes>, user-agent: \"docker \\x22client\\x22\"]");
     assert_text (MESSAGE_end, &no_trailers, "trailers=[]");
     assert_text (MESSAGE_inspect, NULL, "");
     assert_text (MESSAGE_NONE, NULL, "");
@@ -69,7 +70,8 @@ static void a_message_is_a_json_object (void **state)
         MESSAGE_request, &request,
         "{\"method\":\"POST\",\"target\":\"/build?t=a:1&remote=<17 bytes>&rm=1\",\"framing\":1,"
         "\"length\":\"18446744073709551615\",\"upgrade\":\"\",\"hijackable\":true,\"source\":\"10.0.0.7:51234\","
-        "\"window\":262144,\"client\":1,\"node\":\"\",\"headers\":[[\"Host\",\"agent:9001\"],[\"X-Registry-Auth\",\"<"
+        "\"authority\":\"\",\"window\":262144,\"client\":1,\"node\":\"\",\"headers\":[[\"Host\",\"agent:9001\"],[\"X-"
+        "Registry-Auth\",\"<"
         "24 bytes>\"],"
         "[\"user-agent\",\"docker \\\"client\\\"\"]]}");
     assert_json (MESSAGE_end, &no_trailers, "{\"trailers\":[]}");
