@@ -27,7 +27,9 @@ enum
     KEEPALIVE_INTERVAL = 15,    /* s */
     KEEPALIVE_COUNT = 4,
     BACKLOG = 128,
-    CURVE_BYTES = 33, /* added to a packet: its name, nonce, flags and authenticator (rfc.zeromq.org/spec/26) */
+    BROKEN_PATIENCE = 500,    /* ms that handshakes may fail before it is said */
+    UNKNOWN_PATIENCE = 10000, /* ms that another agent may not expect us yet */
+    CURVE_BYTES = 33,         /* added to a packet: its name, nonce, flags and authenticator (rfc.zeromq.org/spec/26) */
 };
 
 struct link
@@ -38,7 +40,7 @@ struct link
     uint16_t port;
     void *socket, *monitor;
     struct socket_watch watch;
-    bool connected, ready;
+    bool connected;
 };
 
 struct transport
@@ -51,7 +53,6 @@ struct transport
     struct socket_watch router_watch;
     struct gate_rules rules;
     struct gate *gate;
-    bool bind_source;
     struct link *links, *oldest;
     uint64_t link_number;
     struct complaints refusals;
@@ -102,12 +103,13 @@ static void end_link (struct link *link)
 static void complain (struct link *link, int event, uint32_t value)
 {
     struct transport *transport = link->transport;
-    bool refused = event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH, open = transport->options.open;
+    bool unknown = event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH && transport->options.open;
     transport->counters.handshakes_failed++;
-    /* An agent that was started later may not be in the name server's answers yet that the other has. */
-    if (!complaint_due (&transport->refusals, link->name, actor_now (transport->actor), refused && open ? 10000 : 0))
+    /* The other may just have been stopped; or asked its name server before we were known there. */
+    if (!complaint_due (&transport->refusals, link->name, actor_now (transport->actor),
+                        unknown ? UNKNOWN_PATIENCE : BROKEN_PATIENCE))
         return;
-    if (refused && open)
+    if (unknown)
         log_warn ("membership",
                   "the agent at %s does not let us join: our address is none of those that its AGENT_CLUSTER_ADDR "
                   "resolves to. Set AGENT_SECRET on all agents, or AGENT_CLUSTER_ADDR to a name of all",
@@ -136,7 +138,6 @@ static bool take_event (struct socket_watch *watch)
         link->connected = true;
         break;
     case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
-        link->ready = true;
         complaint_over (&transport->refusals, link->name);
         break;
     case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL:
@@ -155,12 +156,13 @@ static bool take_event (struct socket_watch *watch)
     return true;
 }
 
-static void address_endpoint (char *out, size_t size, const struct transport *transport, const struct link *link)
+/* With the address that it leaves from, so that the other sees it come from ours. */
+static void describe_endpoint (char *out, size_t size, const struct transport *transport, const struct link *link)
 {
     const char *own = transport->options.address;
     bool six = strchr (link->address, ':') != NULL;
     size_t used = 0;
-    if (transport->bind_source && six == (strchr (own, ':') != NULL))
+    if (six == (strchr (own, ':') != NULL) && address_is_local (own))
         used = (size_t) snprintf (out, size, six ? "tcp://[%s]:0;" : "tcp://%s:0;", own);
     snprintf (out + used, size - used, "%s%s", used ? "" : "tcp://", link->name);
 }
@@ -201,7 +203,7 @@ static struct link *new_link (struct transport *transport, const char *address, 
     hang (link);
     transport->counters.links++;
     transport->counters.connects++;
-    address_endpoint (endpoint, sizeof endpoint, transport, link);
+    describe_endpoint (endpoint, sizeof endpoint, transport, link);
     if (zmq_connect (link->socket, endpoint) == 0)
         return link;
     log_debug ("membership", "cannot connect to %s: %s", link->name, zmq_strerror (zmq_errno ()));
@@ -297,7 +299,6 @@ struct transport *transport_new (struct actor *actor, const struct transport_opt
     transport->options = *options;
     transport->callbacks = *callbacks;
     transport->callback_context = context;
-    transport->bind_source = address_is_local (options->address);
     transport->context = must (zmq_ctx_new ());
     zmq_ctx_set (transport->context, ZMQ_IO_THREADS, 1);
     transport->rules = (struct gate_rules){&transport->options.keys, options->open, callbacks->expected, context};

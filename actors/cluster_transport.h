@@ -22,7 +22,7 @@ struct transport_options
 {
     struct cluster_keys keys;
     bool open;               /* without a secret: see cluster_gate.h */
-    const char *address;     /* the own one; packets leave from it when it is one of this machine's */
+    const char *address;     /* the own one, borrowed, read anew for each link: which leaves from it if it is local */
     uint16_t port;           /* to listen on, on all addresses */
     size_t packet_bytes_max; /* a longer one ends its connection */
 };
@@ -45,7 +45,7 @@ struct transport_counters
     struct gate_counters gate;
 };
 
-/* options are copied. NULL, with errno, when the port cannot be listened on. */
+/* options are copied, but for the address. NULL, with errno, when the port cannot be listened on. */
 struct transport *transport_new (struct actor *actor, const struct transport_options *options,
                                  const struct transport_callbacks *callbacks, void *context);
 

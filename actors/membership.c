@@ -25,6 +25,7 @@
 enum
 {
     BEGIN_AGAIN_TIME = 10000, /* ms */
+    CLAIMS_SUSPICIOUS = 3,    /* claims of the own node by others, until somebody is told */
     SEEKING_TIME = 1000,      /* ms between two rounds of names while somebody is missing, */
     SETTLED_TIME = 10000, /* and while nobody is: each a quarter more or less, so that agents do not march in step */
 };
@@ -130,11 +131,18 @@ static void on_changed (void *context, const struct swim_member *member)
     publish (membership, identity, usable, member->state == SWIM_SUSPECT);
 }
 
+/* Once is what an older agent of this node has left behind, under a clock that went ahead; again and again is one that
+ * lives, and says the same of us. */
 static void on_own_changed (void *context, const struct swim_member *own)
 {
     struct membership *membership = context;
-    if (own->identity.instance != membership->own.instance)
-        log_info ("membership", "an agent of this node was heard of that is newer; this one is now the newest again");
+    membership->claims++;
+    if (membership->claims == CLAIMS_SUSPICIOUS)
+        log_warn (
+            "membership",
+            "another agent runs on this node (%s) and both claim it: requests reach one or the other. Stop one of "
+            "them: a service that is there twice, or an old container",
+            own->identity.id);
     membership->own.instance = own->identity.instance;
     membership->instance_least = own->identity.instance + 1;
     publish_own (membership);
@@ -154,8 +162,13 @@ static void on_packet (void *context, const char *from, struct slice bytes)
 
 static bool is_own (const struct membership *membership, const struct resolved *resolved)
 {
-    return resolved->port == membership->own.gossip_port &&
-           (strcmp (resolved->address, membership->own.address) == 0 || address_is_local (resolved->address));
+    return resolved->port == membership->own.gossip_port && strcmp (resolved->address, membership->own.address) == 0;
+}
+
+/* Ours as well, though not the one that the others know. */
+static bool is_alias (const struct membership *membership, const struct resolved *resolved)
+{
+    return resolved->port == membership->own.gossip_port && address_is_local (resolved->address);
 }
 
 static bool is_live (const struct membership *membership, const struct resolved *resolved)
@@ -200,8 +213,11 @@ static uint64_t on_resolved (void *context)
         if ((one_family && is_six (resolved->address) != is_six (membership->own.address)) ||
             is_own (membership, resolved))
             continue;
+        bool live = is_live (membership, resolved);
+        if (!live && is_alias (membership, resolved))
+            continue;
         others++;
-        if (is_live (membership, resolved))
+        if (live)
             continue;
         missing++;
         membership->joins++;
@@ -241,8 +257,11 @@ static void begin_resolving (struct membership *membership)
         membership->resolver = resolver_new (membership->actor, names, (size_t) count, on_resolved, membership);
     }
     else
-        log_warn ("membership", "does not look for other agents: this container is of no Swarm service, and "
-                                "AGENT_CLUSTER_ADDR is not set to the names or addresses of all agents");
+        log_warn (
+            "membership",
+            "does not look for other agents: this container is of no Swarm service, and AGENT_CLUSTER_ADDR is not "
+            "set to the names or addresses of all agents%s",
+            membership->configuration->secret[0] ? "" : "; without AGENT_SECRET nobody else may join either");
 }
 
 /* ----------------------------------------------------------------------------------------------------- life and death
@@ -303,7 +322,7 @@ static void begin_cluster (struct membership *membership)
 {
     static const struct swim_callbacks callbacks = {on_send, on_changed, on_own_changed};
     const struct configuration *configuration = membership->configuration;
-    if (membership->swim || membership->leaving || !membership->own.address[0])
+    if (membership->swim || membership->leaving)
         return;
     if (!open_transport (membership))
     {
@@ -329,13 +348,14 @@ static void leave (struct membership *membership)
     if (!membership->swim || membership->leaving)
         return;
     swim_leave (membership->swim, actor_now (membership->actor));
-    timer_clear (&membership->tick);
     resolver_destroy (&membership->resolver);
+    tick (membership); /* it is said again to those who may not have heard it, for as long as the agent still lives */
 }
 
 static void end_cluster (struct membership *membership)
 {
     leave (membership);
+    timer_clear (&membership->tick);
     timer_clear (&membership->begin_again);
     transport_destroy (&membership->transport);
     swim_destroy (&membership->swim);
@@ -344,26 +364,12 @@ static void end_cluster (struct membership *membership)
 /* ----------------------------------------------------------------------------------------------------------- messages
  */
 
-static void on_engine (struct membership *membership, const struct message_engine *engine)
+static bool take_engine (struct membership *membership, const struct message_engine *engine)
 {
-    struct swim_identity *own = &membership->own;
-    /* What an engine that is away was before, its agent still is. */
-    if (membership->leaving || (!engine->reachable && !engine->node.len))
-        return;
-    if (own->id[0] && !slice_equal (engine->node, slice_from (own->id)))
-    {
-        log_info ("membership", "the engine is no longer node %s", own->id);
-        end_cluster (membership);
-        unpublish_all (membership);
-        own->id[0] = '\0';
-    }
-    if (!engine->node.len)
-        return;
-    struct swim_identity before = *own;
+    struct swim_identity *own = &membership->own, before = *own;
     copy (own->id, sizeof own->id, engine->node);
     copy (own->name, sizeof own->name, engine->name);
     copy (own->address, sizeof own->address, engine->address);
-    copy (membership->service, sizeof membership->service, engine->service);
     own->manager = engine->manager;
     own->port = membership->configuration->port;
     own->gossip_port = membership->configuration->cluster_port;
@@ -371,23 +377,61 @@ static void on_engine (struct membership *membership, const struct message_engin
     if (!before.id[0])
         own->instance = new_instance (membership);
     /* Padding that differs would tell the same once more, no worse. */
-    bool changed = memcmp (&before, own, sizeof before) != 0; /* NOLINT(bugprone-suspicious-memory-comparison) */
+    return memcmp (&before, own, sizeof before) != 0; /* NOLINT(bugprone-suspicious-memory-comparison) */
+}
+
+/* The join name may depend on it. */
+static void take_service (struct membership *membership, struct slice service)
+{
+    if (slice_equal (slice_from (membership->service), service))
+        return;
+    copy (membership->service, sizeof membership->service, service);
+    if (!membership->swim || membership->configuration->cluster_address[0])
+        return;
+    resolver_destroy (&membership->resolver);
+    begin_resolving (membership);
+}
+
+static void leave_swarm (struct membership *membership)
+{
+    log_info ("membership", "the engine is no longer node %s", membership->own.id);
+    end_cluster (membership);
+    unpublish_all (membership);
+    membership->own.id[0] = '\0';
+}
+
+static void say_no_address (struct membership *membership)
+{
+    static const char trouble[] = "no address is known at which other agents reach this one";
+    if (strcmp (membership->trouble, trouble) == 0)
+        return;
+    snprintf (membership->trouble, sizeof membership->trouble, "%s", trouble);
+    log_warn ("membership",
+              "this agent stays alone: %s. Attach its container to an overlay network, or set AGENT_ADVERTISE_ADDR",
+              trouble);
+}
+
+static void on_engine (struct membership *membership, const struct message_engine *engine)
+{
+    struct swim_identity *own = &membership->own;
+    /* What an engine that is away was before, its agent still is; before it was there, not all may be known. */
+    if (membership->leaving || !engine->reachable)
+        return;
+    if (own->id[0] && !slice_equal (engine->node, slice_from (own->id)))
+        leave_swarm (membership);
+    if (!engine->node.len)
+        return;
+    bool changed = take_engine (membership, engine);
+    take_service (membership, engine->service);
     if (membership->swim && changed)
     {
         swim_update (membership->swim, own, actor_now (membership->actor));
         tick (membership);
     }
     publish_own (membership);
-    if (!own->address[0] && !membership->trouble[0])
-    {
-        snprintf (membership->trouble, sizeof membership->trouble,
-                  "no address is known at which other agents reach this one");
-        log_warn ("membership",
-                  "this agent stays alone: %s. Attach its container to an overlay network, or set "
-                  "AGENT_ADVERTISE_ADDR",
-                  membership->trouble);
-    }
-    if (!membership->begin_again.place)
+    if (!own->address[0])
+        say_no_address (membership);
+    else if (!membership->begin_again.place)
         begin_cluster (membership);
 }
 

@@ -32,9 +32,9 @@ struct membership
     struct resolver *resolver; /* NULL also when there is no name to resolve */
     struct timer tick;         /* of the state machine */
     struct timer begin_again;  /* the port could not be listened on */
-    uint64_t joins;
-    bool leaving;      /* good-bye was said: nothing begins any more */
-    char trouble[160]; /* why there is no cluster; empty when there is one */
+    uint64_t joins, claims;    /* attempts to reach an address; by others, of the own node */
+    bool leaving;              /* good-bye was said: nothing begins any more */
+    char trouble[160];         /* why there is no cluster; empty when there is one */
 };
 
 /* A JSON object. The caller decrefs. */

@@ -76,12 +76,13 @@ static json_t *transport_of (const struct transport *transport)
 json_t *membership_report (struct membership *membership)
 {
     const struct swim_identity *own = &membership->own;
-    json_t *report = json_pack (
-        "{sb sb ss ss sI ss si si sb ss sI sI}", "clustered", membership->swim != NULL && !membership->leaving,
-        "secret", membership->configuration->secret[0] != '\0', "id", own->id, "name", own->name, "instance",
-        (json_int_t) own->instance, "address", own->address, "port", (int) own->port, "gossip_port",
-        (int) own->gossip_port, "manager", own->manager, "trouble", membership->trouble, "published",
-        (json_int_t) membership->published.count, "joins", (json_int_t) membership->joins);
+    json_t *report = json_pack ("{sb sb ss ss sI ss si si sb ss sI sI sI}", "clustered",
+                                membership->swim != NULL && !membership->leaving, "secret",
+                                membership->configuration->secret[0] != '\0', "id", own->id, "name", own->name,
+                                "instance", (json_int_t) own->instance, "address", own->address, "port",
+                                (int) own->port, "gossip_port", (int) own->gossip_port, "manager", own->manager,
+                                "trouble", membership->trouble, "published", (json_int_t) membership->published.count,
+                                "joins", (json_int_t) membership->joins, "claims", (json_int_t) membership->claims);
     if (membership->swim)
     {
         add_members (report, membership->swim);

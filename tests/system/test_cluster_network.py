@@ -73,7 +73,7 @@ def test_a_service_needs_no_options(cluster, network, folder):
             "/networks/ov": {"Scope": "swarm"},
         }
         for path, answer in answers.items():
-            node.engine.on("GET", path, lambda exchange, answer=answer: exchange.answer(200, json.dumps(answer).encode()))
+            node.engine.on("GET", path, lambda exchange, answer=answer: exchange.answer(200, json.dumps(answer).encode()) or True)
         node.start(wrapper=network.wrapper(number), advertise=False)
     for node in nodes:
         node.wait_alive(*nodes)

@@ -345,6 +345,29 @@ static void replaces_an_older_instance (void **state)
     end (1);
 }
 
+/* Both claim the node, as they hear of each other by a third one, and say so. */
+static void says_that_two_run_on_one_node (void **state)
+{
+    (void) state;
+    plan ();
+    begin (0, s_names);
+    begin (2, s_names);
+    await_usable (0, "id2", true);
+    start_node (1, "a secret of many characters", s_names);
+    log_capture_begin (s_nodes[1].harness);
+    tell_engine (1, "id0", false, s_nodes[1].address);
+    time_t deadline = time (NULL) + HARNESS_PATIENCE;
+    while (!log_capture_count ("another agent runs on this node (id0)"))
+    {
+        assert_true (time (NULL) < deadline);
+        turn_all ();
+    }
+    assert_true (look (0, ACTOR_router, MESSAGE_member, "id0")->fields.member.own);
+    log_capture_end ();
+    for (int number = 0; number < NODES; number++)
+        end (number);
+}
+
 static void serves_its_node_when_the_port_is_taken (void **state)
 {
     (void) state;
@@ -377,6 +400,7 @@ int main (void)
         cmocka_unit_test_teardown (finds_late_starters, teardown),
         cmocka_unit_test_teardown (leaves_when_it_stops, teardown),
         cmocka_unit_test_teardown (replaces_an_older_instance, teardown),
+        cmocka_unit_test_teardown (says_that_two_run_on_one_node, teardown),
         cmocka_unit_test_teardown (serves_its_node_when_the_port_is_taken, teardown),
     };
     return cmocka_run_group_tests (tests, NULL, NULL);
