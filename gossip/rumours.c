@@ -74,6 +74,11 @@ void rumours_tell (struct swim *swim, struct member *member, struct slice accuse
     swim->rumours.due = next > swim->now ? next : swim->now;
 }
 
+void rumours_hurry (struct swim *swim)
+{
+    swim->rumours.due = swim->now;
+}
+
 /* How often one rumour is sent: grows with the logarithm of the members, SWIM section 4.1. */
 static size_t limit_of (const struct swim *swim)
 {
