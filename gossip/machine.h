@@ -132,6 +132,7 @@ struct rumours
     struct rumour *level[RUMOUR_LEVELS]; /* lists by how often they were sent */
     size_t count;
     uint64_t due, last; /* next and latest round */
+    bool wide;          /* the next round goes to FANOUT_MAX members */
 };
 
 struct swim
@@ -281,8 +282,8 @@ void merge_revive (struct swim *swim, struct member *member);
 
 /* Tells everybody of the member as it now is; what was told of it before is forgotten. accuser: why it is suspected. */
 void rumours_tell (struct swim *swim, struct member *member, struct slice accuser);
-/* The next round of gossip is now: somebody's life hangs on the news. */
-void rumours_hurry (struct swim *swim);
+/* The next round of gossip is now, because somebody's life hangs on the news; wide: it goes to FANOUT_MAX members. */
+void rumours_hurry (struct swim *swim, bool wide);
 void rumours_stop (struct swim *swim, struct member *member);
 /* Appends at most so many bytes of rumours to a packet that is sent to so many members. */
 void rumours_append (struct swim *swim, struct packet *packet, size_t room, size_t copies);
