@@ -25,15 +25,16 @@ enum
     TOMBSTONES_MAX = 1024,    /* the dead that are remembered; beyond it one of them is forgotten early */
     CONFIRMATIONS_WANTED = 2, /* further accusers that shrink a suspicion to its least time */
     RELAYS_MAX = 64,          /* probes for others at the same time; more requests are dropped */
-    GOSSIP_BYTES = 4096,       /* rumours in one packet of gossip */
-    PIGGYBACK_BYTES = 512,     /* rumours beside a ping or an ack */
-    NEWCOMER_TIME = 10000,     /* ms in which others know better what is in the tables that we get */
+    GOSSIP_BYTES = 4096,      /* rumours in one packet of gossip */
+    PIGGYBACK_BYTES = 512,    /* rumours beside a ping or an ack */
+    NEWCOMER_TIME = 10000,    /* ms in which others know better what is in the tables that we get */
     RUMOUR_LEVELS = 64,       /* a rumour is sent less often than this */
     HELPERS_MAX = 8,          /* of one probe */
     FANOUT_MAX = 8,           /* members told in one round */
     SYNC_SOON = 1000,         /* ms to the first push/pull after something big; then twice that, and so on */
     RECONNECT_TIME = 1000,    /* ms between attempts to reach one of the dead again */
     STALL_TIME = 250,         /* ms that a tick may be late before the time is taken for a standstill of ours */
+    REPEATS = 3,              /* pings of one probe in each probe_timeout */
     JOINING_TIME = 10000,     /* ms that a joining member has to answer */
     JOINING_RATE = 200,       /* pings a second to joining members, all together */
     JOINING_BURST = 100,
@@ -119,10 +120,11 @@ struct probe
 /* A probe on somebody else's behalf. */
 struct relay
 {
-    uint64_t requester; /* hash of its id */
+    uint64_t requester, target; /* hashes of their ids */
     uint32_t requester_nonce, nonce;
-    uint64_t due; /* when the nack is sent */
-    bool open;
+    uint64_t repeat; /* when the target is pinged again */
+    uint64_t due;    /* when the nack is sent */
+    bool open, repeated;
 };
 
 struct rumours
@@ -130,6 +132,7 @@ struct rumours
     struct rumour *level[RUMOUR_LEVELS]; /* lists by how often they were sent */
     size_t count;
     uint64_t due, last; /* next and latest round */
+    bool wide;          /* the next round goes to FANOUT_MAX members */
 };
 
 struct swim
@@ -279,6 +282,8 @@ void merge_revive (struct swim *swim, struct member *member);
 
 /* Tells everybody of the member as it now is; what was told of it before is forgotten. accuser: why it is suspected. */
 void rumours_tell (struct swim *swim, struct member *member, struct slice accuser);
+/* The next round of gossip is now, because somebody's life hangs on the news; wide: it goes to FANOUT_MAX members. */
+void rumours_hurry (struct swim *swim, bool wide);
 void rumours_stop (struct swim *swim, struct member *member);
 /* Appends at most so many bytes of rumours to a packet that is sent to so many members. */
 void rumours_append (struct swim *swim, struct packet *packet, size_t room, size_t copies);

@@ -167,6 +167,8 @@ static void renew (struct swim *swim, struct member *member, const struct messag
     else if (changed)
         swim_report (swim, member);
     rumours_tell (swim, member, (struct slice){0});
+    if (before == SWIM_SUSPECT)
+        rumours_hurry (swim, false);
 }
 
 static bool is_text (struct slice text)

@@ -3,7 +3,7 @@
  * Once in a probe interval the next member of a shuffled list is asked (SWIM sections 4.1 and 4.3):
  *
  *   0 ms             ping; its ack ends the probe
- *   timeout / 2      the ping again, with our record in case the target does not know us; and so on
+ *   timeout / 3      the ping again, with our record in case the target does not know us; and so on
  *   timeout          helpers are asked to ping it too: ack from the target by way of them, or nack from themselves
  *   timeout * 2      failed: the target is suspected
  *
@@ -105,7 +105,7 @@ static void begin (struct swim *swim)
         return;
     swim->counters.probes++;
     probe->member = member;
-    probe->due = swim->now + scaled (swim, swim->parameters.probe_timeout) / 2;
+    probe->due = swim->now + scaled (swim, swim->parameters.probe_timeout) / REPEATS;
     member->nonce = swim_nonce (swim);
     probe_ping (swim, member, false);
 }
@@ -168,7 +168,7 @@ static void step (struct swim *swim)
         ask_helpers (swim);
     probe_ping (swim, probe->member, true);
     probe->repeated = true;
-    probe->due = swim->now + scaled (swim, swim->parameters.probe_timeout) / 2;
+    probe->due = swim->now + scaled (swim, swim->parameters.probe_timeout) / REPEATS;
     if (probe->due > end)
         probe->due = end;
 }
@@ -207,6 +207,18 @@ static void answer (struct swim *swim, const struct relay *relay, enum packet_ki
     swim_send (swim, requester, &packet);
 }
 
+static void ask_target (struct swim *swim, const struct relay *relay)
+{
+    struct member *target = table_find_hash (&swim->table, relay->target);
+    if (!target)
+        return;
+    struct packet packet;
+    swim_packet (swim, &packet);
+    swim_add_record (&packet, swim->own);
+    add_ping (&packet, target, relay->nonce);
+    swim_send (swim, target, &packet);
+}
+
 static void relays_tick (struct swim *swim)
 {
     for (; swim->relay_count && relay_at (swim, 0)->due <= swim->now; swim->relay_count--)
@@ -216,25 +228,44 @@ static void relays_tick (struct swim *swim)
             answer (swim, relay, PACKET_NACK);
         swim->relay_first = (swim->relay_first + 1) % RELAYS_MAX;
     }
+    for (size_t index = 0; index < swim->relay_count; index++)
+    {
+        struct relay *relay = relay_at (swim, index);
+        if (!relay->open || relay->repeated || relay->repeat > swim->now)
+            continue;
+        relay->repeated = true;
+        ask_target (swim, relay);
+    }
+}
+
+static uint64_t relays_due (const struct swim *swim)
+{
+    uint64_t due = UINT64_MAX;
+    for (size_t index = 0; index < swim->relay_count; index++)
+    {
+        const struct relay *relay = &swim->relays[(swim->relay_first + index) % RELAYS_MAX];
+        uint64_t next = relay->open && !relay->repeated ? relay->repeat : relay->due;
+        due = next < due ? next : due;
+    }
+    return due;
 }
 
 void probe_on_request (struct swim *swim, struct member *sender, const struct message_swim_ping_request *request)
 {
-    struct member *target = table_find (&swim->table, request->target);
+    const struct member *target = table_find (&swim->table, request->target);
     if (!sender || !target || target == swim->own || swim->relay_count == RELAYS_MAX)
         return;
     struct relay *relay = relay_at (swim, swim->relay_count++);
     /* The nack must be there before the requester's probe ends. */
+    uint32_t time = swim->parameters.probe_timeout * 3 / 4;
     *relay = (struct relay){.requester = sender->hash,
+                            .target = target->hash,
                             .requester_nonce = (uint32_t) request->nonce,
                             .nonce = swim_nonce (swim),
-                            .due = swim->now + swim->parameters.probe_timeout * 3 / 4,
+                            .repeat = swim->now + time / 2,
+                            .due = swim->now + time,
                             .open = true};
-    struct packet packet;
-    swim_packet (swim, &packet);
-    swim_add_record (&packet, swim->own);
-    add_ping (&packet, target, relay->nonce);
-    swim_send (swim, target, &packet);
+    ask_target (swim, relay);
 }
 
 void probe_tick (struct swim *swim)
@@ -246,7 +277,7 @@ void probe_tick (struct swim *swim)
 
 uint64_t probe_due (const struct swim *swim)
 {
-    uint64_t relay = swim->relay_count ? swim->relays[swim->relay_first].due : UINT64_MAX;
+    uint64_t relay = relays_due (swim);
     return relay < swim->probe.due ? relay : swim->probe.due;
 }
 

@@ -75,6 +75,12 @@ void rumours_tell (struct swim *swim, struct member *member, struct slice accuse
     swim->rumours.due = next > swim->now ? next : swim->now;
 }
 
+void rumours_hurry (struct swim *swim, bool wide)
+{
+    swim->rumours.due = swim->now;
+    swim->rumours.wide |= wide;
+}
+
 /* How often one rumour is sent: grows with the logarithm of the members, SWIM section 4.1. */
 static size_t limit_of (const struct swim *swim)
 {
@@ -129,14 +135,16 @@ void rumours_tick (struct swim *swim)
     if (swim->now < rumours->due)
         return;
     struct member *told[FANOUT_MAX];
-    size_t count = table_pick (swim, told, swim->parameters.gossip_fanout, NULL);
+    size_t fanout = swim->parameters.gossip_fanout;
+    size_t count = table_pick (swim, told, rumours->wide ? FANOUT_MAX : fanout, NULL);
+    rumours->wide = false;
     if (count == 0)
         rumours_clear (swim); /* whoever comes gets the whole table */
     if (rumours->count)
     {
         struct packet packet;
         swim_packet (swim, &packet);
-        rumours_append (swim, &packet, GOSSIP_BYTES, count);
+        rumours_append (swim, &packet, GOSSIP_BYTES, count < fanout ? count : fanout);
         for (size_t index = 0; index < count; index++)
             swim_send (swim, told[index], &packet);
         rumours->last = swim->now;

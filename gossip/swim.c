@@ -201,6 +201,7 @@ void swim_refute (struct swim *swim, uint64_t incarnation)
     table_set_incarnation (swim, swim->own, swim->own->instance, incarnation + 1);
     probe_health (swim, 1);
     rumours_tell (swim, swim->own, (struct slice){0});
+    rumours_hurry (swim, true);
 }
 
 /* ----------------------------------------------------------------------------------------------------------- clock */
