@@ -317,7 +317,7 @@ int command_tap (int argc, char **argv)
     static const struct argp_option options[] = {
         OPTION_CONTROL,
         {"actor", KEY_ACTOR, "NAMES", 0,
-         "only messages from or to these actors: ingress,auth,router,docker,control,tap", 0},
+         "only messages from or to these actors: ingress,auth,router,docker,console,control,tap", 0},
         {"type", KEY_TYPE, "NAMES", 0, "only these types, such as request,response", 0},
         {"trace", KEY_TRACE, "HEX", 0, "only traces that begin so; an answer's Shoal-Trace header names its own", 0},
         {"json", KEY_JSON, 0, 0, "JSON lines", 0},

@@ -161,10 +161,10 @@ static bool send_close (struct session *session)
 {
     struct console *console = session->console;
     char frame[WEBSOCKET_CLOSE_FRAME_MAX];
-    if (session->output.credit < sizeof frame)
-        return false;
     size_t length =
         websocket_write_close (session->websocket, session->close_code, slice_from (session->close_reason), frame);
+    if (session->output.credit < length)
+        return false;
     zmq_msg_t payload;
     payload_copy (&payload, frame, length);
     session->output.credit -= length;
@@ -298,7 +298,6 @@ static void on_response (struct session *session, const struct message_response 
     session->multiplexed = slice_equal (type, SLICE ("application/vnd.docker.multiplexed-stream")) ||
                            (!session->exec && !session->terminal);
     session->state = SESSION_OPEN;
-    session->input.credit = 0; /* what was granted was for the request's body */
 }
 
 static void put_text (struct session *session, unsigned kind, struct slice piece)
@@ -424,7 +423,7 @@ static void on_engine_credit (struct session *session, uint64_t bytes)
     if (session->state == SESSION_OPEN)
         session->input.credit += bytes;
     else if (session->exec && !session->start_sent)
-        send_start_body (session);
+        send_start_body (session); /* credit for this body is none for raw bytes */
 }
 
 static void on_engine_abort (struct session *session, struct slice why)

@@ -94,7 +94,9 @@ def test_status_is_json_with_what_tests_and_people_ask_for(agent):
     assert status["limits"]["grace_time_ms"] == 8000
     assert status["messages_sent"] > 0 and status["messages_refused"] == 0
     actors = status["actors"]
-    assert set(actors) == {"ingress", "auth", "router", "docker", "host", "tap"}
+    assert set(actors) == {
+        "ingress", "auth", "router", "docker", "peers", "gather", "host", "console", "membership", "tap",
+    }  # fmt: skip
     assert actors["ingress"]["listening"] is True and actors["ingress"]["requests"] == 1
     assert re.fullmatch("[0-9a-f]{64}", actors["ingress"]["key_sha256"])
     assert actors["auth"]["mode"] == "registered" and len(actors["auth"]["keys"]) == 1

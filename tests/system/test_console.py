@@ -12,7 +12,7 @@ import time
 import pytest
 from websockets.frames import OP_PONG
 
-from agent import BINARY
+from agent import BINARY, is_sanitized
 from console_client import PATH_HEADERS, Console, RawConsole, frame
 from docker_cli import Running
 from https_client import Connection, Cut
@@ -82,6 +82,19 @@ def node(real_agent, sdk, target):
 @pytest.fixture
 def container(node):
     return node.run("sleep", "1000")
+
+
+@contextlib.contextmanager
+def flat_memory(agent, most=8 << 20):
+    """The agent grows by less than so many bytes meanwhile. A sanitizer keeps what was freed: there nothing is judged."""
+
+    def rss():
+        status = open(f"/proc/{agent.process.pid}/status").read()
+        return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) * 1024
+
+    before = rss()
+    yield
+    assert is_sanitized() or rss() - before < most
 
 
 def tell(console, script):
@@ -179,14 +192,14 @@ def test_the_101_has_what_it_needs_and_no_more(node, container):
 # -------------------------------------------------------------------------------------------------------------------------- exec
 
 
-@pytest.mark.parametrize("prefix", ["", "/v1", "/v2", "/v1.41"])
-def test_a_shell(node, container, prefix):
-    with node.exec(container, "sh", prefix=prefix) as console:
-        console.until("# ")
-        console.type("echo $((6 * 7)) here\r")
-        assert "42 here" in console.until("42 here\r\n")
-        console.type("exit 3\r")
-        assert console.wait_close() == (1000, "")
+def test_a_shell_under_every_prefix(node, container):
+    for prefix in ("", "/v1", "/v2", "/v1.41"):
+        with node.exec(container, "sh", prefix=prefix) as console:
+            console.until("# ")
+            console.type("echo $((6 * 7)) here\r")
+            console.until("42 here\r\n")
+            console.type("exit 3\r")
+            assert console.wait_close() == (1000, "")
     node.wait_over()
 
 
@@ -217,17 +230,11 @@ def test_a_megabyte_pasted_through_cat(node, container):
     text = "".join(f"{line:06d} the quick brown fish\n" for line in range(1 << 15))[: 1 << 20]
     with node.exec(container, "sh") as console:
         tell(console, f"head -c {len(text)} | cat")
-        before = rss(node.agent)
-        console.type(text)
-        assert console.read_text(len(text)) == text
-        assert rss(node.agent) - before < 8 << 20
+        with flat_memory(node.agent):
+            console.type(text)
+            assert console.read_text(len(text)) == text
         console.close()
     node.wait_over()
-
-
-def rss(agent):
-    status = open(f"/proc/{agent.process.pid}/status").read()
-    return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) * 1024
 
 
 def test_input_that_nobody_reads_waits(node, container):
@@ -299,14 +306,14 @@ def test_killing_the_container_ends_the_console(node, container):
     node.wait_over()
 
 
-@pytest.mark.parametrize("code", [1000, 1001, 4321])
-def test_the_clients_close_is_answered_and_ends_the_engines_side(node, container, code):
-    with node.exec(container, "cat") as console:
-        console.type("x")
-        console.until("x")
-        assert console.close(code)[0] == code
-        assert node.consoles()["client_closed"] == 1
-    node.wait_over()
+def test_the_clients_close_is_answered_and_ends_the_engines_side(node, container):
+    for number, code in enumerate((1000, 1001, 4321)):
+        with node.exec(container, "cat") as console:
+            console.type("x")
+            console.until("x")
+            assert console.close(code)[0] == code
+            assert node.consoles()["client_closed"] == number + 1
+        node.wait_over()
 
 
 def test_a_client_that_goes_away_ends_the_engines_side(node, container):
@@ -359,11 +366,10 @@ def test_attach_with_a_terminal(node):
     node.wait_over()
 
 
-@pytest.mark.parametrize("prefix", ["", "/v1", "/v2"])
-def test_attach_without_a_terminal(node, prefix):
+def test_attach_without_a_terminal(node):
     """Output and errors come without the engine's frames."""
     container = node.run("sh", "-c", "while read line; do echo out:$line; echo err:$line >&2; done")
-    with node.attach(container, prefix=prefix) as console:
+    with node.attach(container, prefix="/v2") as console:
         for word in ("one", "two", "h\u00e9"):
             console.type(f"{word}\n")
             while console.text.count("\n") < 2:
@@ -452,13 +458,13 @@ VIOLATIONS = {
 }
 
 
-@pytest.mark.parametrize("data", VIOLATIONS.values(), ids=VIOLATIONS.keys())
-def test_violations_close_with_1002(node, container, data):
-    with node.raw(container) as console:
-        console.send(data)
-        assert console.close_code() == 1002
+def test_violations_close_with_1002(node, container):
+    for number, (name, data) in enumerate(VIOLATIONS.items()):
+        with node.raw(container) as console:
+            console.send(data)
+            assert console.close_code() == 1002, name
+        assert node.consoles()["protocol_errors"] == number + 1, name
     node.wait_over()
-    assert node.consoles()["protocol_errors"] == 1
 
 
 def test_text_that_is_none_closes_with_1007(node, container):
@@ -483,42 +489,36 @@ def test_frames_byte_by_byte(node, container):
     node.wait_over()
 
 
-@pytest.mark.parametrize("part", [1, 2, 5, 8])
-def test_half_a_frame_and_gone(node, container, part):
-    with node.raw(container) as console:
-        console.send(frame(0x82, b"never whole")[:part])
-    node.wait_over()
+def test_half_a_frame_and_gone(node, container):
+    for part in (1, 2, 5, 8):
+        with node.raw(container) as console:
+            console.send(frame(0x82, b"never whole")[:part])
+        node.wait_over()
 
 
 def test_a_promise_of_a_huge_message_costs_nothing(node, container):
     with node.raw(container) as console:
-        before = rss(node.agent)
-        console.send(frame(0x82, b"x", length=1 << 62))
-        console.send(b"y" * 100)
-        assert node.agent.get("/ping").status == 204
-        assert rss(node.agent) - before < 4 << 20
+        with flat_memory(node.agent, 4 << 20):
+            console.send(frame(0x82, b"x", length=1 << 62))
+            console.send(b"y" * 100)
+            assert node.agent.get("/ping").status == 204
     node.wait_over()
 
 
 def test_a_flood_of_pings_to_a_client_that_does_not_read(node, container):
     with node.raw(container) as console:
-        before = rss(node.agent)
         console.connection.set_timeout(2)
-        with contextlib.suppress(TimeoutError):
+        with flat_memory(node.agent), contextlib.suppress(TimeoutError):
             for _ in range(200):
                 console.send(frame(0x89, bytes(125)) * 200)
-        assert rss(node.agent) - before < 8 << 20
         assert node.agent.get("/ping").status == 204
     node.wait_over()
 
 
 def test_output_for_a_client_that_does_not_read(node, container):
-    with node.exec(container, "sh", "-c", "yes", kind=RawConsole):
-        before = rss(node.agent)
-        used = [node.agent.status()["actors"]["docker"]["requests"]]
-        # It stands still once everything between is full: then nothing more is granted.
+    with node.exec(container, "yes", kind=RawConsole), flat_memory(node.agent):
         wait_until("output waits", lambda: node.consoles()["waiting_bytes"] > 0)
-        assert rss(node.agent) - before < 8 << 20
+        assert node.consoles()["waiting_bytes"] <= 256 * 1024
         assert node.agent.status()["payload"]["used"] <= 2 << 20
-        assert node.agent.get("/ping").status == 204 and used
+        assert node.agent.get("/ping").status == 204
     node.wait_over()

@@ -738,6 +738,33 @@ static void input_waits_for_a_slow_engine (void **state)
     harness_destroy (harness);
 }
 
+/* The window is full of what the engine did not take when it ends: the client must be able to send its close frame. */
+static void input_is_thrown_away_at_the_end (void **state)
+{
+    (void) state;
+    struct harness *harness = begin ();
+    struct opened opened = open_exec (harness);
+    char paste[WINDOW_FIRST - 8];
+    memset (paste, 'p', sizeof paste);
+    client_frame (harness, opened.client, 0x81, paste, sizeof paste); /* 8 bytes before it: the whole window */
+    harness_barrier (harness, ACTOR_console);
+    assert_int_equal (granted (harness, ACTOR_ingress, opened.client), WINDOW_FIRST);
+    engine_ends (harness, opened.engine);
+    client_expect (harness, opened.client, "|C1000 ");
+    assert_true (granted (harness, ACTOR_ingress, opened.client) >= 2 * WINDOW_FIRST);
+    /* And so is what comes after it. */
+    for (uint64_t count = 2; count < 6; count++)
+    {
+        client_frame (harness, opened.client, 0x81, paste, sizeof paste);
+        assert_int_equal (harness_counter (harness, ACTOR_console, "waiting_bytes"), 0);
+        assert_true (granted (harness, ACTOR_ingress, opened.client) >= count * WINDOW_FIRST);
+    }
+    client_closes (harness, opened.client, 1000);
+    expect_gone (harness, opened);
+    assert_int_equal (sent_to (harness, ACTOR_docker, opened.engine), sizeof s_start - 1);
+    harness_destroy (harness);
+}
+
 /* A flood of pings costs one pong. */
 static void only_the_latest_pong_waits (void **state)
 {
@@ -767,9 +794,23 @@ static void late_output_goes_before_the_close_frame (void **state)
     client_expect (harness, opened.client, "|Tquick");
     probe_credit (harness, ACTOR_ingress, ACTOR_console, opened.client, 1000);
     client_expect (harness, opened.client, "|Tquick|T command|C1000 ");
+    assert_int_equal (probe_count (harness, ACTOR_docker, MESSAGE_abort, opened.engine), 1);
     assert_int_equal (harness_counter (harness, ACTOR_console, "ended"), 1);
     client_closes (harness, opened.client, 1000);
     expect_gone (harness, opened);
+    harness_destroy (harness);
+}
+
+static void a_close_frame_waits_for_credit (void **state)
+{
+    (void) state;
+    struct harness *harness = begin ();
+    struct opened opened = open_exec_within (harness, 3);
+    engine_ends (harness, opened.engine);
+    harness_barrier (harness, ACTOR_console);
+    assert_int_equal (sent_to (harness, ACTOR_ingress, opened.client), 0);
+    probe_credit (harness, ACTOR_ingress, ACTOR_console, opened.client, 1);
+    client_expect (harness, opened.client, "|C1000 ");
     harness_destroy (harness);
 }
 
@@ -901,7 +942,7 @@ static void pings_and_closes_when_nobody_answers (void **state)
     console_of (harness)->ping_time = 20;
     struct opened opened = open_exec (harness);
     client_expect (harness, opened.client, "|P|P|C1001 no answer to pings");
-    probe_await (harness, ACTOR_docker, MESSAGE_abort, opened.engine);
+    assert_int_equal (probe_count (harness, ACTOR_docker, MESSAGE_abort, opened.engine), 1);
     assert_int_equal (harness_counter (harness, ACTOR_console, "unanswered"), 1);
     harness_destroy (harness);
 }
@@ -943,7 +984,35 @@ static void a_client_whose_bytes_wait_stays (void **state)
     struct opened opened = open_exec (harness);
     client_types (harness, opened.client, "nobody takes this");
     harness_until (harness, pinged_five, &opened);
-    assert_int_equal (harness_counter (harness, ACTOR_console, "consoles"), 1);
+    assert_int_equal (harness_counter (harness, ACTOR_console, "unanswered"), 0);
+    harness_destroy (harness);
+}
+
+static bool took_five_pings (struct harness *harness, void *data)
+{
+    struct opened *opened = data;
+    probe_credit (harness, ACTOR_ingress, ACTOR_console, opened->client, 20);
+    char *text = client_saw (harness, opened->client);
+    size_t pings = 0;
+    for (const char *at = text; (at = strstr (at, "|P")); at++)
+        pings++;
+    free (text);
+    return pings >= 5;
+}
+
+/* Its pong comes behind the output that it has not read yet. */
+static void a_slow_client_stays (void **state)
+{
+    (void) state;
+    struct harness *harness = begin ();
+    console_of (harness)->ping_time = 20;
+    struct opened opened = open_exec_within (harness, 20);
+    char piece[WINDOW_FIRST];
+    memset (piece, 'o', sizeof piece);
+    engine_says (harness, opened.engine, slice_of (piece, sizeof piece));
+    harness_until (harness, took_five_pings, &opened);
+    assert_true (harness_counter (harness, ACTOR_console, "waiting_bytes") > 0);
+    assert_int_equal (harness_counter (harness, ACTOR_console, "unanswered"), 0);
     harness_destroy (harness);
 }
 
@@ -1004,8 +1073,10 @@ int main (void)
         cmocka_unit_test_teardown (output_waits_for_a_slow_client, harness_teardown),
         cmocka_unit_test_teardown (output_is_granted_as_the_client_takes_it, harness_teardown),
         cmocka_unit_test_teardown (input_waits_for_a_slow_engine, harness_teardown),
+        cmocka_unit_test_teardown (input_is_thrown_away_at_the_end, harness_teardown),
         cmocka_unit_test_teardown (only_the_latest_pong_waits, harness_teardown),
         cmocka_unit_test_teardown (late_output_goes_before_the_close_frame, harness_teardown),
+        cmocka_unit_test_teardown (a_close_frame_waits_for_credit, harness_teardown),
         cmocka_unit_test_teardown (answers_a_close_frame_with_its_code, harness_teardown),
         cmocka_unit_test_teardown (a_close_frame_does_not_wait_for_output, harness_teardown),
         cmocka_unit_test_teardown (breaks_with_who_breaks_the_protocol, harness_teardown),
@@ -1015,6 +1086,7 @@ int main (void)
         cmocka_unit_test_teardown (pings_and_closes_when_nobody_answers, harness_teardown),
         cmocka_unit_test_teardown (a_client_that_answers_stays, harness_teardown),
         cmocka_unit_test_teardown (a_client_whose_bytes_wait_stays, harness_teardown),
+        cmocka_unit_test_teardown (a_slow_client_stays, harness_teardown),
         cmocka_unit_test_teardown (a_client_that_reads_nothing_is_left, harness_teardown),
         cmocka_unit_test_teardown (stops_with_a_close_frame, harness_teardown),
     };
