@@ -4,24 +4,53 @@
 #include "actor.h"
 #include "ensure.h"
 
+#include <stdatomic.h>
+#include <stddef.h>
 #include <stdlib.h>
 
-/* Runs on whatever thread drops the last reference. */
-static void free_buffer (void *bytes, void *buffer)
+/* A buffer and those who hold it: the actor that reads into it, and the payload that was made of it. Counted here and
+ * not by libzmq, whose counters ThreadSanitizer does not see. */
+struct block
+{
+    atomic_uint holders;
+    char bytes[PAYLOAD_BUFFER_BYTES];
+};
+
+static struct block *block_of (char *bytes)
+{
+    return (struct block *) (void *) (bytes - offsetof (struct block, bytes));
+}
+
+static char *new_block (void)
+{
+    struct block *block = must (malloc (sizeof *block));
+    atomic_init (&block->holders, 1);
+    return block->bytes;
+}
+
+static void let_go (char *bytes)
+{
+    if (bytes && atomic_fetch_sub_explicit (&block_of (bytes)->holders, 1, memory_order_acq_rel) == 1)
+        free (block_of (bytes));
+}
+
+/* Runs on whatever thread drops the payload's last reference. */
+static void free_payload (void *bytes, void *buffer)
 {
     (void) bytes;
-    free (buffer);
+    let_go (buffer);
 }
 
 void payload_buffer_init (struct payload_buffer *buffer)
 {
-    buffer->bytes = must (malloc (PAYLOAD_BUFFER_BYTES));
+    *buffer = (struct payload_buffer){.bytes = new_block ()};
 }
 
 void payload_buffer_free (struct payload_buffer *buffer)
 {
-    free (buffer->bytes);
-    buffer->bytes = NULL;
+    let_go (buffer->bytes);
+    let_go (buffer->handed);
+    *buffer = (struct payload_buffer){.bytes = NULL};
 }
 
 void payload_from_buffer (zmq_msg_t *payload, struct payload_buffer *buffer, char *at, size_t length)
@@ -31,6 +60,9 @@ void payload_from_buffer (zmq_msg_t *payload, struct payload_buffer *buffer, cha
         payload_copy (payload, at, length);
         return;
     }
-    ensure (zmq_msg_init_data (payload, at, length, free_buffer, buffer->bytes) == 0);
-    payload_buffer_init (buffer);
+    let_go (buffer->handed);
+    buffer->handed = buffer->bytes;
+    buffer->bytes = new_block ();
+    atomic_fetch_add_explicit (&block_of (buffer->handed)->holders, 1, memory_order_relaxed);
+    ensure (zmq_msg_init_data (payload, at, length, free_payload, buffer->handed) == 0);
 }

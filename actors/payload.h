@@ -13,12 +13,14 @@ enum
 /* The buffer that an actor reads into; replaced when a piece of it was handed over. */
 struct payload_buffer
 {
-    char *bytes; /* PAYLOAD_BUFFER_BYTES */
+    char *bytes;  /* PAYLOAD_BUFFER_BYTES */
+    char *handed; /* the one that was handed over last, still held here; NULL: none */
 };
 
 void payload_buffer_init (struct payload_buffer *buffer);
 void payload_buffer_free (struct payload_buffer *buffer);
 
 /* Makes a payload of bytes that lie in the buffer: hands the buffer over when they are many, copies them when they are
- * few. The caller may read the old bytes until it returns to the reactor's loop, and must not write to them. */
+ * few. The caller may read the old bytes, which the receiver may be done with on another thread, until the next buffer
+ * is handed over, and must not write to those that were. */
 void payload_from_buffer (zmq_msg_t *payload, struct payload_buffer *buffer, char *at, size_t length);

@@ -56,10 +56,11 @@ static enum element read_element (struct slice text, uint64_t size, struct http_
     return ELEMENT_RANGE;
 }
 
-static enum http_range_result ignore (size_t *count)
+/* No ranges after all. */
+static enum http_range_result without (size_t *count, enum http_range_result result)
 {
     *count = 0;
-    return HTTP_RANGE_IGNORED;
+    return result;
 }
 
 enum http_range_result http_range_read (struct slice value, uint64_t size, struct http_range ranges[HTTP_RANGES_MAX],
@@ -80,16 +81,16 @@ enum http_range_result http_range_read (struct slice value, uint64_t size, struc
         if (element.len == 0) /* legal in a list (RFC 9110 section 5.6.1) */
             continue;
         if (++elements > HTTP_RANGES_MAX)
-            return ignore (count);
+            return without (count, HTTP_RANGE_IGNORED);
         enum element kind = read_element (element, size, &ranges[*count]);
         if (kind == ELEMENT_WRONG)
-            return HTTP_RANGE_UNSATISFIABLE;
+            return without (count, HTTP_RANGE_UNSATISFIABLE);
         if (kind == ELEMENT_RANGE)
             total += ranges[(*count)++].length; /* cannot wrap: 64 files of a file system's largest size do not */
     }
     if (*count == 0)
         return HTTP_RANGE_UNSATISFIABLE;
-    return total > size ? ignore (count) : HTTP_RANGE_PARTIAL;
+    return total > size ? without (count, HTTP_RANGE_IGNORED) : HTTP_RANGE_PARTIAL;
 }
 
 size_t http_range_write (const struct http_range *range, uint64_t size, char text[HTTP_RANGE_TEXT_BYTES])

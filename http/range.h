@@ -27,7 +27,8 @@ enum http_range_result
 
 /* Reads the value of Range for a file of so many bytes. Ranges are clipped to the file, those that begin behind its end
  * are dropped. Ignored are: another unit than bytes, more than HTTP_RANGES_MAX ranges, ranges that are together longer
- * than the file, and any range of an empty file. Not satisfiable are: malformed ones, and when none is left. */
+ * than the file, and any range of an empty file. Not satisfiable are: malformed ones, and when none is left. *count is
+ * 0 unless the result is HTTP_RANGE_PARTIAL. */
 enum http_range_result http_range_read (struct slice value, uint64_t size, struct http_range ranges[HTTP_RANGES_MAX],
                                         size_t *count);
 

@@ -79,7 +79,7 @@ static void expect_range (const char *value, uint64_t size, const char *expected
     size_t count, used = 0;
     char text[4096] = "";
     enum http_range_result result = http_range_read (slice_from (value), size, ranges, &count);
-    assert_true (result == HTTP_RANGE_PARTIAL ? count > 0 : count == 0 || result == HTTP_RANGE_UNSATISFIABLE);
+    assert_int_equal (result == HTTP_RANGE_PARTIAL, count > 0);
     if (result != HTTP_RANGE_PARTIAL)
         snprintf (text, sizeof text, "%s", result == HTTP_RANGE_IGNORED ? "ignored" : "none");
     for (size_t index = 0; result == HTTP_RANGE_PARTIAL && index < count; index++)
