@@ -446,19 +446,20 @@ class Load:
             self.turn += 1
             turn = self.turn
         path = ("/containers/json?all=1", "/images/json", "/version", "/networks")[turn % 4]
-        begin, error = time.time(), None
+        begin, errors = time.time(), []
         for node in [*self.swarm, *self.swarm][turn % 3 :][:2]:
+            tried = time.time()
             try:
                 answer = node.get(path, seconds=10)
             except (OSError, Cut) as failure:
-                error = f"{node}: {failure!r}"
+                errors.append(f"{node} at {tried:.3f} for {time.time() - tried:.3f} s: {failure!r}")
                 continue
             if answer.status != 200:
                 self.failures.append(f"{path} through {node}: {answer.status} {answer.body[:200]}")
             elif path.startswith("/containers"):
                 self.answers.append((begin, time.time(), node, answer.json()))
             return
-        self.failures.append(f"{path}: two agents in a row: {error}")
+        self.failures.append(f"{path}: two agents in a row: {'; '.join(errors)}")
 
 
 def agent_gaps(node, since):
@@ -497,9 +498,9 @@ def test_rolling_to_another_image_under_load_loses_and_doubles_nothing(swarm):
         wait_until("a new agent on every node", rolled, 150)
         swarm.wait_whole()
     assert all(node.agent_container() not in (None, old[node][:12]) for node in swarm)
-    assert not load.failures, load.failures[:5]
-    assert len(load.answers) > 50
     gaps = {node.name: agent_gaps(node, since) for node in swarm}
+    assert not load.failures, (gaps, load.failures[:5])
+    assert len(load.answers) > 50
     assert all(len(gap) == 1 for gap in gaps.values()), gaps
     for begin, end, through, rows in load.answers:
         pairs = [(node_of(row), row["Id"]) for row in rows]
