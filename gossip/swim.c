@@ -11,14 +11,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Each value with its reason; docs/gossip.md has what follows from them. */
 struct swim_parameters swim_standard (void)
 {
     return (struct swim_parameters){
+        /* Three members that are well cost each 4 messages a second, 0.9 kB with all headers. */
         .probe_interval = 500,
+        /* A ping is repeated after a third of it; TCP repeats what was lost after 200 ms at the earliest. A probe fails
+         * after twice this time. */
         .probe_timeout = 200,
+        /* At 25 % loss, gossip every 200 ms gave false deaths, every 100 ms none. */
         .gossip_interval = 100,
-        .suspicion_least = 1100,
+        /* A member that handles everything 1 s late hears that it is suspected in time to refute. */
+        .suspicion_least = 1150,
+        /* While nobody confirms: long, because a real death is confirmed within a second. */
         .suspicion_most = 3000,
+        /* A digest only, when nothing is amiss. */
         .sync_interval = 30000,
         .tombstone_time = 60000,
         .indirect_probes = 3,

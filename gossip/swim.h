@@ -4,14 +4,16 @@
  * agent (actors/membership.c) and, thousands of times in one process with virtual time, in the simulator
  * (tests/simulation).
  *
- *     JOINING ──direct ack──▶ ALIVE ──probe failed──▶ SUSPECT ──time-out──▶ DEAD ──kept a while as a tombstone──▶
- * forgotten ▲──────refuted──────────┘                  LEFT  (said so itself)
+ *     heard of ──▶ JOINING ──own ack──▶ ALIVE ──probe failed──▶ SUSPECT ──time-out──▶ DEAD ──▶ forgotten
+ *                    │ ▲                 └◀──greater incarnation──┘                    │ │
+ *                    │ └◀──greater incarnation, or newer instance──────────────────────┘ │
+ *                    └──no answer for 10 s──▶ DEAD                LEFT: as DEAD, but said so itself
  *
  * Sources: Das, Gupta, Motivala: SWIM (DSN 2002); Dadgar, Phillips, Currey: Lifeguard (arXiv 1707.00788).
  *
  * Identity is a Swarm node id plus an instance number; the newest instance of an id replaces older ones at once and is
  * never listed beside them. Times are milliseconds of a monotonic clock; addresses are opaque text to this folder.
- * Nothing here logs. Memory is bounded by SWIM_MEMBERS_MAX.
+ * Nothing here logs. Memory is bounded by SWIM_MEMBERS_MAX. docs/gossip.md describes all of it.
  */
 #pragma once
 
@@ -36,7 +38,7 @@ enum swim_state
 struct swim_identity
 {
     char id[65];           /* Swarm node id */
-    uint64_t instance;     /* max (Unix ms at start, last one heard for this id + 1) */
+    uint64_t instance;     /* max (Unix ms at start, last one heard for this id + 1), at most 2^48 */
     char name[257];        /* node name */
     char address[65];      /* IP address of its API and its gossip */
     uint16_t port;         /* of its API */
@@ -53,14 +55,18 @@ struct swim_member
     uint64_t incarnation;
 };
 
+/* Callbacks come out of the calls below and must not call back into the machine. What they get lives for the call. */
 struct swim_callbacks
 {
     /* Sends a packet to an address and port, at most once, whole or not at all. bytes live for the call only. */
     void (*send) (void *context, const char *address, uint16_t port, struct slice bytes);
-    /* A member was added or has changed: its state, or what it says of itself. The own member never comes here. */
+    /* A member was added or has changed: its state, or what it says of itself. The own member never comes here.
+     * JOINING: heard of, or a newer instance of it has come, or it came back from the dead: not (or no longer) to be
+     * used. ALIVE: its direct answer came, or it refuted a suspicion, or it changed its record. SUSPECT: still usable.
+     * DEAD, LEFT: it is no longer in the list; DEAD also for a joining member that never answered. */
     void (*changed) (void *context, const struct swim_member *member);
-    /* Another process claims the own id with a newer instance than ours, or the own member's record was changed: the
-     * new own instance number. May be NULL. */
+    /* The own instance number is another now, because a record of the own id with ours or a newer one was heard that
+     * was not ours: keep it, and announce it. Not called for what swim_update() changes. May be NULL. */
     void (*own_changed) (void *context, const struct swim_member *own);
 };
 
@@ -68,10 +74,10 @@ struct swim_callbacks
 struct swim_parameters
 {
     uint32_t probe_interval;    /* ms between two probes */
-    uint32_t probe_timeout;     /* ms until indirect probes are asked for */
+    uint32_t probe_timeout;     /* ms until indirect probes are asked for; after twice this time a probe has failed */
     uint32_t gossip_interval;   /* ms between two rounds of gossip while there is something to tell */
     uint32_t suspicion_least;   /* ms, with all confirmations; grows with the cluster */
-    uint32_t suspicion_most;    /* ms, without any */
+    uint32_t suspicion_most;    /* ms, without any; both grow while the network is bad */
     uint32_t sync_interval;     /* ms between two push/pull exchanges */
     uint32_t tombstone_time;    /* ms that the dead are remembered, so that old gossip does not bring them back */
     unsigned indirect_probes;   /* helpers of one probe */
@@ -96,24 +102,30 @@ struct swim *swim_new (const struct swim_parameters *parameters, const struct sw
                        const struct swim_callbacks *callbacks, void *context, uint64_t now, uint64_t seed);
 void swim_destroy (struct swim **self);
 
-/* The own identity has changed (role, address, keys): tells everybody, under a new incarnation. id must stay. */
+/* The own identity has changed (role, address, keys): tells everybody, under a new incarnation. id and instance stay,
+ * whatever is in identity. */
 void swim_update (struct swim *swim, const struct swim_identity *identity, uint64_t now);
 
-/* Makes contact with an agent at this address: a push/pull exchange. May be called again and again; it is cheap where
- * the address is a live member's already. */
+/* Makes contact with an agent at this address: a push/pull exchange. May be called again and again: nothing is sent
+ * where the address is an ALIVE member's or the own one, nor beyond 8 at once and 2 a second. So call it every 2 s with
+ * what the join name resolves to, in random order. */
 void swim_join (struct swim *swim, const char *address, uint16_t port, uint64_t now);
 
 /* A packet came. from is the address it came from, as the transport knows it. Whatever the bytes are, nothing breaks.
  */
 void swim_receive (struct swim *swim, const char *from, struct slice bytes, uint64_t now);
 
-/* Does what is due, and returns the time (ms) of the next call. Call it also after every other call here. */
+/* Does what is due, and returns the time (ms) of the next call. Call it also after every other call here. Whoever comes
+ * late should hand over the packets that have come first: a tick more than 250 ms late is taken for a standstill of the
+ * process, whose time counts against nobody. */
 uint64_t swim_tick (struct swim *swim, uint64_t now);
 
-/* Says good-bye to everybody, at once. */
+/* Says good-bye to everybody, at once. The next ticks (some 300 ms) repeat it to some; nothing else is done any more.
+ */
 void swim_leave (struct swim *swim, uint64_t now);
 
-/* The members, in no order; the own one first. Valid until the next call. */
+/* The members that are JOINING, ALIVE or SUSPECT, in no order; the own one first. There is one place for what swim_at()
+ * returns: it is valid until the next call of any function here. */
 size_t swim_count (const struct swim *swim);
 const struct swim_member *swim_at (const struct swim *swim, size_t index);
 
