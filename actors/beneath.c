@@ -17,8 +17,9 @@
 
 static int open_by_kernel (int root, const char *path, int flags, uint64_t resolve)
 {
-    int large = flags & O_PATH ? 0 : O_LARGEFILE; /* what open() adds by itself on 32 bits */
-    struct open_how how = {.flags = (uint64_t) (unsigned) (flags | large | O_CLOEXEC),
+    if (!(flags & O_PATH))
+        flags |= O_LARGEFILE; /* as open() does by itself on 32 bits */
+    struct open_how how = {.flags = (uint64_t) (unsigned) (flags | O_CLOEXEC),
                            .resolve = resolve | RESOLVE_NO_MAGICLINKS};
     return (int) syscall (SYS_openat2, root, path, &how, sizeof how);
 }

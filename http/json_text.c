@@ -7,14 +7,17 @@ static size_t write_escape (char *out, char byte)
 {
     static const char digits[] = "0123456789abcdef";
     static const char letters[] = "\"\"\\\\\bb\ff\nn\rr\tt"; /* what is escaped by a letter, and which */
+    out[0] = '\\';
     for (const char *pair = letters; *pair; pair += 2)
         if (*pair == byte)
         {
-            out[0] = '\\';
             out[1] = pair[1];
             return 2;
         }
-    memcpy (out, (char[]){'\\', 'u', '0', '0', digits[(uint8_t) byte >> 4], digits[byte & 15]}, 6);
+    out[1] = 'u';
+    out[2] = out[3] = '0';
+    out[4] = digits[(uint8_t) byte >> 4];
+    out[5] = digits[byte & 15];
     return 6;
 }
 

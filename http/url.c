@@ -148,8 +148,10 @@ bool url_decode (struct slice value, char *out, size_t *length)
     *length = 0;
     for (size_t at = 0; at < value.len; at++)
     {
-        char byte = value.at[at] == '+' ? ' ' : value.at[at];
-        if (byte == '%')
+        char byte = value.at[at];
+        if (byte == '+')
+            byte = ' ';
+        else if (byte == '%')
         {
             if (value.len - at < 3 || !character_is (value.at[at + 1], CHARACTER_HEX) ||
                 !character_is (value.at[at + 2], CHARACTER_HEX))

@@ -226,14 +226,14 @@ def test_ls_while_files_vanish(node):
 
 
 def test_ls_of_100000_entries(node):
+    count = 20_000 if is_sanitized() else 100_000
     folder = node.data / "many"
     folder.mkdir()
-    for number in range(100_000):
+    for number in range(count):
         os.close(os.open(folder / f"entry-{number:06}", os.O_CREAT | os.O_WRONLY))
     before = memory(node.agent, "VmRSS")
     entries = node.browser().ls("vol", "/many").json()
-    assert len(entries) == 100_000
-    assert entries[0]["Name"] == "entry-000000" and entries[-1]["Name"] == "entry-099999"
+    assert [entry["Name"] for entry in entries] == [f"entry-{number:06}" for number in range(count)]
     if not is_sanitized():
         assert memory(node.agent, "VmHWM") - before < 16 * MIB  # names only: the JSON alone has 7 MB
     node.wait_quiet()

@@ -321,6 +321,8 @@ static void *swap (void *kind)
     for (; !atomic_load (&s_over); atomic_fetch_add (&s_swaps, 1))
         if (*(const int *) kind == 0)
             ensure (renameat2 (s_in, "swapped", s_in, "trap", RENAME_EXCHANGE) == 0);
+        else if (*(const int *) kind == 1)
+            ensure (renameat2 (s_in, "swapped_file", s_in, "trap_file", RENAME_EXCHANGE) == 0);
         else
         {
             /* The folder moves out of the tree and back, so that `..` of it is elsewhere meanwhile. */
@@ -349,7 +351,7 @@ static void race (enum beneath_scope scope, bool walk, int kind)
     unsigned found = 0, refused = 0, secrets = 0;
     while (time_is_left (&begin))
     {
-        static const char *const paths[] = {"swapped/secret", "swapped/inner/../secret",
+        static const char *const paths[] = {"swapped_file", "swapped/secret", "swapped/inner/../secret",
                                             "swapped/inner/../../swapped/secret", "swapped/inner/../../out/secret"};
         for (size_t row = 0; row < sizeof paths / sizeof *paths; row++)
         {
@@ -384,8 +386,10 @@ static void wins_races (void **state)
     ensure (mkdirat (s_in, "swapped", 0755) == 0 && mkdirat (s_in, "swapped/inner", 0755) == 0);
     make ("swapped/secret", "mine");
     link_to ("trap", "../out");
+    make ("swapped_file", "mine");
+    link_to ("trap_file", "../out/secret");
     for (int walk = !beneath_kernel_resolves (); walk < 2; walk++)
-        for (int kind = 0; kind < 2; kind++)
+        for (int kind = 0; kind < 3; kind++)
         {
             race (BENEATH_STRICT, walk, kind);
             if (kind == 0) /* leave the folder where it belongs, and the link beside it */

@@ -99,6 +99,18 @@ static void finish (struct harness *harness)
     harness_destroy (harness);
 }
 
+static void expect_error (struct harness *harness, uint64_t stream, unsigned status, const char *message)
+{
+    assert_int_equal (status_of (harness, stream), status);
+    probe_await (harness, ACTOR_ingress, MESSAGE_end, stream);
+    size_t length;
+    char *body = probe_payload (harness, ACTOR_ingress, stream, &length);
+    json_t *object = json_loadb (body, length, 0, NULL);
+    assert_string_equal (json_string_value (json_object_get (object, "message")), message);
+    json_decref (object);
+    free (body);
+}
+
 /* ----------------------------------------------------------------------------------------------------------------
  * tests
  */
@@ -259,6 +271,24 @@ static void forgets_aborted_uploads (void **state)
     finish (harness);
 }
 
+/* The body ends in order, but before the form does. */
+static void keeps_no_upload_that_is_not_whole (void **state)
+{
+    (void) state;
+    static const char *const bodies[] = {PATH_PART FILE_HEAD "content", PATH_PART FILE_HEAD "content\r\n--b",
+                                         PATH_PART FILE_HEAD "content\r\n--b-", PATH_PART FILE_HEAD};
+    struct harness *harness = begin_started ();
+    for (size_t row = 0; row < sizeof bodies / sizeof *bodies; row++)
+    {
+        struct slice body = slice_from (bodies[row]);
+        uint64_t stream = ask (harness, "POST", "/v2/browse/put?volumeID=vol", 1000, body.len, FORM);
+        send_body (harness, stream, body, 10);
+        expect_error (harness, stream, 400, "Invalid request payload");
+        assert_false (exists ("dir/f"));
+    }
+    finish (harness);
+}
+
 /* When the agent stops, uploads are under way. */
 static void stops_with_tasks_under_way (void **state)
 {
@@ -274,18 +304,6 @@ static void stops_with_tasks_under_way (void **state)
     }
     harness_barrier (harness, ACTOR_host);
     harness_destroy (harness);
-}
-
-static void expect_error (struct harness *harness, uint64_t stream, unsigned status, const char *message)
-{
-    assert_int_equal (status_of (harness, stream), status);
-    probe_await (harness, ACTOR_ingress, MESSAGE_end, stream);
-    size_t length;
-    char *body = probe_payload (harness, ACTOR_ingress, stream, &length);
-    json_t *object = json_loadb (body, length, 0, NULL);
-    assert_string_equal (json_string_value (json_object_get (object, "message")), message);
-    json_decref (object);
-    free (body);
 }
 
 static void refuses_when_payload_runs_out (void **state)
@@ -390,17 +408,12 @@ static bool forbid_openat2 (void)
 int main (void)
 {
     const struct CMUnitTest tests[] = {
-        TEST (says_how_it_resolves_paths),
-        TEST (sends_no_more_than_the_credit),
-        TEST (lists_within_the_credit),
-        TEST (takes_uploads_within_its_credit),
-        TEST (forgets_aborted_uploads),
-        TEST (stops_with_tasks_under_way),
-        TEST (refuses_when_payload_runs_out),
-        TEST (refuses_too_many_tasks),
-        TEST (takes_empty_bodies),
-        TEST (answers_whoever_asks),
-        TEST (keeps_within_the_volume),
+        TEST (says_how_it_resolves_paths), TEST (sends_no_more_than_the_credit),
+        TEST (lists_within_the_credit),    TEST (takes_uploads_within_its_credit),
+        TEST (forgets_aborted_uploads),    TEST (keeps_no_upload_that_is_not_whole),
+        TEST (stops_with_tasks_under_way), TEST (refuses_when_payload_runs_out),
+        TEST (refuses_too_many_tasks),     TEST (takes_empty_bodies),
+        TEST (answers_whoever_asks),       TEST (keeps_within_the_volume),
     };
     int failed = cmocka_run_group_tests_name ("openat2 as it is", tests, NULL, NULL);
     fflush (NULL);
