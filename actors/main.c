@@ -46,6 +46,8 @@ static void fit_limits (struct configuration *configuration)
     }
     if (configuration->engine_connections > engine)
         configuration->engine_connections = engine;
+    if (configuration->peer_connections > configuration->descriptors / 25)
+        configuration->peer_connections = configuration->descriptors / 25;
 }
 
 static int run_agent (int argc, char **argv)
