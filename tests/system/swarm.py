@@ -83,7 +83,7 @@ class Node:
 
     def agent_container(self):
         """Id of the agent's container that runs, or None."""
-        out = self.docker("ps", "-q", "--filter", f"label=com.docker.swarm.service.name={SERVICE}", check=False)
+        out = self.docker("ps", "-q", "--no-trunc", "--filter", f"label=com.docker.swarm.service.name={SERVICE}", check=False)
         return out.split()[0] if out else None
 
     # ------------------------------------------------------------------------------------------------------ the agent
@@ -232,12 +232,20 @@ class Swarm:
         self.wait_running()
 
     def wait_running(self):
-        count = len(self.nodes)
+        wait_until("Swarm is content with an agent on every node", self.is_settled, UP)
 
-        def replicas():
-            return self[1].docker("service", "ls", "--filter", f"name={SERVICE}", "--format", "{{.Replicas}}")
-
-        wait_until("an agent on every node", lambda: replicas() == f"{count}/{count}", UP)
+    def is_settled(self):
+        """Whether Swarm wants what there is. After it has missed a node or its manager for a while it replaces tasks, and late."""
+        manager = self[1]
+        with contextlib.suppress(AssertionError):  # a manager that has just been started
+            states = manager.docker("node", "ls", "--format", "{{.Status}}").split()
+            if states != ["Ready"] * len(self.nodes):
+                return False
+            tasks = manager.docker("service", "ps", "-q", "--filter", "desired-state=running", SERVICE).split()
+            shape = "{{.Status.State}} {{if .Status.ContainerStatus}}{{.Status.ContainerStatus.ContainerID}}{{end}}"
+            wanted = {tuple(line.split()) for line in manager.docker("inspect", "-f", shape, *tasks).splitlines()}
+            return wanted == {("running", node.agent_container()) for node in self.nodes}
+        return False
 
     def wait_whole(self, seconds=UP):
         """Until every agent lists every node."""

@@ -23,6 +23,7 @@ EACH = range(1, 4)
 QUICKLY = 1.0  # seconds for a list while a node does not answer
 CLEAR_ERROR = 3.0  # seconds until a request to a node that is gone ends in an error
 DETECTED = 10.0  # seconds until a node that is gone is not listed; the benchmark measures the usual ones
+ALONE = 40.0  # seconds until a node that hears from nobody lists itself alone
 MISSING = "Shoal-Missing-Nodes"
 
 pytestmark = pytest.mark.limit(150)
@@ -46,19 +47,15 @@ def raised():
 def swarm(raised):
     """The whole Swarm. Behind the test it is whole again, and no node was held for dead that was not."""
     raised.wait_whole()
-    raised.came_back = set()  # a test that cuts nodes off says so: they come back from the dead rightly
+    raised.came_back = 0  # a test that cuts nodes off says how many: these come back from the dead rightly
     before = {node: (node.agent_container(), node.counter("deaths_refuted")) for node in raised}
     yield raised
-    observers = [node for node in raised if node not in raised.came_back] if raised.came_back else list(raised)
-    try:
-        wrong = {node: node.counter("deaths_refuted") for node in observers if node.runs() and node.agent_container()}
-    finally:
-        raised.mend()
-    for node, count in wrong.items():
-        container, count_before = before[node]
-        expected = len(raised.came_back)
+    raised.mend()
+    for node, (container, count) in before.items():
         if node.agent_container() == container:
-            assert count - count_before <= expected, f"{node} held somebody for dead who was not"
+            wrong = node.counter("deaths_refuted") - count
+            # A node that was cut off held the others for dead, and they it.
+            assert wrong <= 2 * raised.came_back, f"{node} held somebody for dead who was not, {wrong} times"
 
 
 @pytest.fixture(params=EACH, ids=NODES)
@@ -374,21 +371,24 @@ def assert_all_listed(node):
 
 def test_a_node_that_is_cut_off_is_left_out_and_found_again(swarm):
     gone, observers = swarm[3], [swarm[1], swarm[2]]
-    swarm.came_back = {gone}
+    swarm.came_back = 1
     containers = {node: node.agent_container() for node in swarm}
+    refuted = {node: node.counter("deaths_refuted") for node in observers}
     gone.cut()
     wait_gone(observers, gone)
     for observer in observers:
         assert_served_without(observer, gone)
-        assert observer.counter("deaths_refuted") == 0 or containers[observer] == observer.agent_container()
-    wait_until("it lists itself alone", lambda: set(gone.agents() or ()) == {gone.name}, DETECTED)
+        assert observer.counter("deaths_refuted") == refuted[observer]
+    # Whoever hears from nobody doubts itself first, so that takes longer (Lifeguard's local health).
+    wait_until("it lists itself alone", lambda: set(gone.agents() or ()) == {gone.name}, ALONE)
     own = gone.get("/containers/json")
     assert own.status == 200 and {node_of(row) for row in own.json()} == {gone.name}
     gone.heal()
     swarm.wait_whole(30)
     for node in swarm:
         wait_until(f"{node}'s list is whole", lambda n=node: {node_of(r) for r in n.get("/containers/json").json()} == set(NODES))
-    assert {node: node.agent_container() for node in swarm} == containers, "nobody had to be restarted"
+    for node in observers:
+        assert node.agent_container() == containers[node], "nobody had to be restarted"
 
 
 def test_a_quarter_of_all_packets_lost_makes_nobody_dead(swarm):
@@ -497,7 +497,7 @@ def test_rolling_to_another_image_under_load_loses_and_doubles_nothing(swarm):
 
         wait_until("a new agent on every node", rolled, 150)
         swarm.wait_whole()
-    assert all(node.agent_container() not in (None, old[node][:12]) for node in swarm)
+    assert all(node.agent_container() not in (None, old[node]) for node in swarm)
     gaps = {node.name: agent_gaps(node, since) for node in swarm}
     assert not load.failures, (gaps, load.failures[:5])
     assert len(load.answers) > 50
