@@ -100,7 +100,7 @@ struct swim;
 /* Makes a member that knows nobody. identity is copied. seed: random numbers come from it alone, so a run repeats. */
 struct swim *swim_new (const struct swim_parameters *parameters, const struct swim_identity *identity,
                        const struct swim_callbacks *callbacks, void *context, uint64_t now, uint64_t seed);
-void swim_destroy (struct swim **swim);
+void swim_destroy (struct swim **self);
 
 /* The own identity has changed (role, address, keys): tells everybody, under a new incarnation. id and instance stay,
  * whatever is in identity. */
