@@ -42,6 +42,16 @@ static void take_out (struct rumours *rumours, struct rumour *rumour)
         rumours->level[rumour->level] = rumour->next;
 }
 
+/* Takes the first rumour of a level, which must have one, out of its list. */
+static struct rumour *pop (struct rumours *rumours, size_t level)
+{
+    struct rumour *rumour = rumours->level[level];
+    rumours->level[level] = rumour->next;
+    if (rumour->next)
+        rumour->next->before = NULL;
+    return rumour;
+}
+
 static void drop (struct rumours *rumours, struct rumour *rumour)
 {
     rumour->member->rumour = NULL;
@@ -99,21 +109,19 @@ void rumours_append (struct swim *swim, struct packet *packet, size_t room, size
     for (size_t level = 0; level < RUMOUR_LEVELS && room; level++)
         while (rumours->level[level])
         {
-            struct rumour *rumour = rumours->level[level];
-            assert (rumour->level == level && !rumour->before);
             if (level >= limit)
             {
-                take_out (rumours, rumour);
-                drop (rumours, rumour);
+                drop (rumours, pop (rumours, level));
                 continue;
             }
+            struct rumour *rumour = rumours->level[level];
             if (rumour->length > room || !packet_add_item (packet, slice_of (rumour->item, rumour->length)))
             {
                 room = 0;
                 break;
             }
             room -= rumour->length;
-            take_out (rumours, rumour);
+            pop (rumours, level);
             rumour->level += copies;
             rumour->next = sent;
             sent = rumour;
@@ -157,10 +165,5 @@ void rumours_clear (struct swim *swim)
     struct rumours *rumours = &swim->rumours;
     for (size_t level = 0; level < RUMOUR_LEVELS; level++)
         while (rumours->level[level])
-        {
-            struct rumour *rumour = rumours->level[level];
-            assert (rumour->level == level && !rumour->before);
-            take_out (rumours, rumour);
-            drop (rumours, rumour);
-        }
+            drop (rumours, pop (rumours, level));
 }

@@ -21,7 +21,7 @@ enum
     PATIENCE = 60, /* virtual seconds after which something is taken not to happen */
 };
 
-static const uint64_t SECOND = 1000 * WORLD_MS;
+static const uint64_t SECOND = UINT64_C (1000) * WORLD_MS;
 static const double NEVER = 1e9;
 
 struct setting
@@ -160,7 +160,7 @@ static struct outcome heal (const struct setting *setting, uint64_t seed)
     for (size_t number = 0; number < setting->nodes; number++)
         world_node (world, number)->group = number < (setting->nodes + 1) / 2;
     uint64_t rejoin = 2 * SECOND;
-    for (double second = 0; second < setting->duration; second += 2)
+    for (uint64_t end = world_now (world) + (uint64_t) setting->duration * SECOND; world_now (world) < end;)
     {
         world_rejoin (world, 8);
         world_run (world, rejoin, NULL, 0);
@@ -426,6 +426,12 @@ static const struct expectation full[] = {
     {RUN ("oneway", 3, TCP, 0, 600, 20), 0, MOST, 0},
 };
 
+static bool same_runs (const struct setting *a, const struct setting *b)
+{
+    return strcmp (a->scenario, b->scenario) == 0 && a->nodes == b->nodes && a->link == b->link && a->loss == b->loss &&
+           a->duration == b->duration && a->seeds == b->seeds && a->first == b->first;
+}
+
 /* Every expectation of a list; the runs of equal settings that follow each other are shared. */
 static int check (const struct expectation *list, size_t count)
 {
@@ -436,7 +442,7 @@ static int check (const struct expectation *list, size_t count)
     for (size_t index = 0; index < count; index++)
     {
         const struct expectation *expected = &list[index];
-        if (!job || memcmp (&expected->setting, &expected[-1].setting, sizeof expected->setting) != 0)
+        if (!job || !same_runs (&expected->setting, job->setting))
         {
             free (job);
             job = run (&expected->setting);

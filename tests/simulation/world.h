@@ -48,7 +48,7 @@ struct world_node
 struct world;
 
 struct world *world_new (const struct world_options *options);
-void world_destroy (struct world **world);
+void world_destroy (struct world **self);
 
 uint64_t world_now (const struct world *world);
 uint64_t world_random (struct world *world);
