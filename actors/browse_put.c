@@ -27,7 +27,7 @@ enum field
 struct put
 {
     struct browse browse; /* its path is the form's Path */
-    bool is_form, done;   /* done: the last delimiter was read */
+    bool done;            /* the last delimiter was read */
     struct multipart form;
     enum field field; /* the part in progress */
     size_t path_length, volume_length;
@@ -41,10 +41,9 @@ struct put
 void browse_put_prepare (struct browse *browse, struct headers headers)
 {
     struct put *put = (struct put *) browse;
-    put->is_form = multipart_start (&put->form, headers_find (headers, SLICE ("Content-Type")));
+    multipart_start (&put->form, headers_find (headers, SLICE ("Content-Type")));
     put->folder = -1;
     put->upload = put->copy = UPLOAD_NONE;
-    put->volume_length = strlen (browse->place.volume);
 }
 
 static bool refuse (struct put *put, unsigned status, const char *message, const char *details)
@@ -234,14 +233,6 @@ static void put_work (struct task *task)
         return;
     }
     task->wants_body = true;
-    if (!put->is_form)
-    {
-        if (put->volume_length || task->host->configuration->host_management)
-            refuse (put, 400, s_payload, "Invalid uploaded file");
-        else
-            open_place (put);
-        return;
-    }
     for (struct piece *piece = task->input.first; piece; piece = piece->next)
         if (!put->done && !take_input (put, slice_of (zmq_msg_data (&piece->bytes), zmq_msg_size (&piece->bytes))))
             return;
