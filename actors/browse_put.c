@@ -10,6 +10,7 @@
 #include "http/multipart.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -88,6 +89,27 @@ static bool open_folder (struct put *put)
 /* ----------------------------------------------------------------------------------------------------------- the form
  */
 
+/* Begins the file: in its folder; while that is not known at the root of its place; where that is read-only, in a
+ * folder for temporary files. */
+static bool open_upload (struct put *put)
+{
+    static const char *const folders[] = {"", "var/tmp", "tmp"};
+    const struct place *place = &put->browse.place;
+    if (put->folder >= 0)
+        return upload_open (&put->upload, put->folder) == 0 || fail (put);
+    int result = -1;
+    for (size_t index = 0; result < 0 && index < (place->volume[0] ? 1 : sizeof folders / sizeof *folders); index++)
+    {
+        int folder = beneath_open (&place->beneath, folders[index], O_PATH | O_DIRECTORY);
+        result = folder < 0 ? -1 : upload_open (&put->upload, folder);
+        int error = errno;
+        if (folder >= 0)
+            close (folder);
+        errno = error;
+    }
+    return result == 0 || fail (put);
+}
+
 static bool begin_file (struct put *put)
 {
     struct slice name = slice_from (put->form.file_name);
@@ -102,8 +124,7 @@ static bool begin_file (struct put *put)
         return refuse (put, 400, "Invalid filename", "The name of a file has no '/'");
     if (put->path_length && !open_folder (put))
         return false;
-    return upload_open (&put->upload, put->folder >= 0 ? put->folder : put->browse.place.beneath.root) == 0 ||
-           fail (put);
+    return open_upload (put);
 }
 
 static bool begin_part (struct put *put)
