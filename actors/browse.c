@@ -1,6 +1,7 @@
 /* browse.c - requests to browse files: what they ask for, checked before any file system hears of it; and deleting. */
 #include "host.h"
 
+#include "http/multipart.h"
 #include "http/url.h"
 
 #include <errno.h>
@@ -101,6 +102,7 @@ struct asked
     struct host *host;
     struct message *message;
     const struct browse_target *target;
+    bool has_form; /* the body is one, in which a put has its parameters */
     char volume[PATH_MAX], path[PATH_MAX];
 };
 
@@ -127,7 +129,7 @@ static bool read_volume (struct asked *asked)
     const struct browse_target *target = asked->target;
     struct slice value = target->first_shape ? target->volume : url_query_find (target->query, SLICE ("volumeID"));
     bool good = decode (value, asked->volume);
-    if (value.len == 0 && target->operation == BROWSE_PUT)
+    if (value.len == 0 && asked->has_form)
         return true; /* it may still come within the form */
     if (value.len == 0 && !asked->host->configuration->host_management)
         return refuse (asked, 503, "Host management capability disabled", "This agent feature is not enabled");
@@ -152,10 +154,25 @@ static bool read_path (struct asked *asked)
     return true;
 }
 
+/* Whether the request may become a task: what is refused here is refused before any of a body is asked for. */
+static bool read_request (struct asked *asked)
+{
+    enum browse_operation operation = asked->target->operation;
+    struct multipart form;
+    asked->has_form =
+        operation == BROWSE_PUT &&
+        multipart_start (&form, headers_find (asked->message->fields.request.headers, SLICE ("Content-Type")));
+    if (!read_volume (asked))
+        return false;
+    if (operation == BROWSE_PUT && !asked->has_form)
+        return refuse (asked, 400, "Invalid request payload", "Invalid uploaded file");
+    return !s_operations[operation].has_path || read_path (asked);
+}
+
 void browse_begin (struct host *host, struct message *message, const struct browse_target *target)
 {
     struct asked asked = {.host = host, .message = message, .target = target};
-    if (!read_volume (&asked) || (s_operations[target->operation].has_path && !read_path (&asked)))
+    if (!read_request (&asked))
         return;
     char label[WORKER_LABEL_BYTES];
     snprintf (label, sizeof label, "%s %s%.60s%.100s", s_operations[target->operation].name,

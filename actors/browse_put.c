@@ -10,6 +10,7 @@
 #include "http/multipart.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -27,7 +28,7 @@ enum field
 struct put
 {
     struct browse browse; /* its path is the form's Path */
-    bool is_form, done;   /* done: the last delimiter was read */
+    bool done;            /* the last delimiter was read */
     struct multipart form;
     enum field field; /* the part in progress */
     size_t path_length, volume_length;
@@ -41,10 +42,9 @@ struct put
 void browse_put_prepare (struct browse *browse, struct headers headers)
 {
     struct put *put = (struct put *) browse;
-    put->is_form = multipart_start (&put->form, headers_find (headers, SLICE ("Content-Type")));
+    multipart_start (&put->form, headers_find (headers, SLICE ("Content-Type")));
     put->folder = -1;
     put->upload = put->copy = UPLOAD_NONE;
-    put->volume_length = strlen (browse->place.volume);
 }
 
 static bool refuse (struct put *put, unsigned status, const char *message, const char *details)
@@ -89,6 +89,27 @@ static bool open_folder (struct put *put)
 /* ----------------------------------------------------------------------------------------------------------- the form
  */
 
+/* Begins the file: in its folder; while that is not known at the root of its place; where that is read-only, in a
+ * folder for temporary files. */
+static bool open_upload (struct put *put)
+{
+    static const char *const folders[] = {"", "var/tmp", "tmp"};
+    const struct place *place = &put->browse.place;
+    if (put->folder >= 0)
+        return upload_open (&put->upload, put->folder) == 0 || fail (put);
+    int result = -1;
+    for (size_t index = 0; result < 0 && index < (place->volume[0] ? 1 : sizeof folders / sizeof *folders); index++)
+    {
+        int folder = beneath_open (&place->beneath, folders[index], O_PATH | O_DIRECTORY);
+        result = folder < 0 ? -1 : upload_open (&put->upload, folder);
+        int error = errno;
+        if (folder >= 0)
+            close (folder);
+        errno = error;
+    }
+    return result == 0 || fail (put);
+}
+
 static bool begin_file (struct put *put)
 {
     struct slice name = slice_from (put->form.file_name);
@@ -103,8 +124,7 @@ static bool begin_file (struct put *put)
         return refuse (put, 400, "Invalid filename", "The name of a file has no '/'");
     if (put->path_length && !open_folder (put))
         return false;
-    return upload_open (&put->upload, put->folder >= 0 ? put->folder : put->browse.place.beneath.root) == 0 ||
-           fail (put);
+    return open_upload (put);
 }
 
 static bool begin_part (struct put *put)
@@ -234,14 +254,6 @@ static void put_work (struct task *task)
         return;
     }
     task->wants_body = true;
-    if (!put->is_form)
-    {
-        if (put->volume_length || task->host->configuration->host_management)
-            refuse (put, 400, s_payload, "Invalid uploaded file");
-        else
-            open_place (put);
-        return;
-    }
     for (struct piece *piece = task->input.first; piece; piece = piece->next)
         if (!put->done && !take_input (put, slice_of (zmq_msg_data (&piece->bytes), zmq_msg_size (&piece->bytes))))
             return;

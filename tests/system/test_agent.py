@@ -273,7 +273,7 @@ def test_a_control_folder_for_others_is_warned_about_and_not_used(make_agent, sc
     agent.control = folder / "wide" / "control.sock"
     agent.spawn()
     wait_until("it serves", agent.listens)
-    assert "must belong to the agent's user and have mode 0700" in agent.log()
+    agent.wait_log("must belong to the agent's user and have mode 0700")
     assert not agent.control.exists()
     assert agent.run("ping").returncode == 1
     wait_until("the engine is found", lambda: agent.get("/_ping").status == 200)

@@ -698,6 +698,34 @@ def test_put_to_a_full_file_system(node):
     assert everything(node.data) == ["small"]
 
 
+@pytest.mark.parametrize("first", ["Path", "file"])
+def test_put_to_a_host_whose_root_is_read_only(open_node, first):
+    """Only parts of it can be written, as on a minimal system for containers."""
+    libc, node = ctypes.CDLL(None, use_errno=True), open_node
+    mounted = []
+
+    def mount(folder, flags=0):
+        folder.mkdir(parents=True, exist_ok=True)
+        if libc.mount(b"none", os.fsencode(folder), b"tmpfs", flags, None) != 0:
+            unavailable("mounting needs root")
+        mounted.append(folder)
+
+    try:
+        mount(node.host)
+        mount(node.host / "srv")
+        mount(node.host / "var/tmp")
+        assert libc.mount(b"none", os.fsencode(node.host), None, 33, None) == 0  # MS_REMOUNT, MS_RDONLY
+        content = random.Random(5).randbytes(3 * MIB)
+        is_done(node.browser().put(None, "/host/srv/deep", "f", content, first=first))
+        assert (node.host / "srv/deep/f").read_bytes() == content
+        is_error(node.browser().put(None, "/host/etc", "f", b"x", first=first), 500, "Error saving file to disk", "Read-only file system")
+        assert everything(node.host) == ["srv", "srv/deep", "srv/deep/f", "var", "var/tmp"]
+        node.wait_quiet()
+    finally:
+        for folder in reversed(mounted):
+            libc.umount2(os.fsencode(folder), 2)
+
+
 # --------------------------------------------------------------------------------------- errors before any file is touched
 
 

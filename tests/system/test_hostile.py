@@ -1049,9 +1049,10 @@ def test_continue_is_not_said_to_who_did_not_sign(agent):
 
 @pytest.mark.quick
 def test_continue_is_not_said_when_nobody_will_read(agent):
-    with agent.client().start("POST", "/browse/put", {"Expect": "100-continue", "Content-Length": 5}) as connection:
-        said, head = interim(connection)
-        assert not said and head.status == 501
+    for target, status in (("/browse/put", 503), ("/v2/browse/put?volumeID=vol", 400), ("/v2/dockerhub", 501)):
+        with agent.client().start("POST", target, {"Expect": "100-continue", "Content-Length": 5}) as connection:
+            said, head = interim(connection)
+            assert not said and head.status == status
 
 
 @pytest.mark.quick
