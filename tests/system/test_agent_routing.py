@@ -127,7 +127,8 @@ def test_own_headers_on_every_kind_of_answer(agent, scripted, keys):
         403: agent.client(keys.b).request("GET", "/_ping"),
         404: agent.get("/pingx"),
         405: agent.client().request("POST", "/ping"),
-        501: agent.get("/websocket/exec"),
+        400: agent.get("/websocket/exec"),
+        501: agent.client().request("POST", "/v2/dockerhub"),
         502: agent.get("/broken"),
         503: agent.get("/agents"),
     }

@@ -525,8 +525,10 @@ def test_more_connections_than_allowed(make_agent, scripted):
 
 @pytest.mark.quick
 def test_without_descriptors_accepting_pauses_and_goes_on(make_agent, scripted):
-    """The agent may open 64 descriptors; 150 clients want one. It waits without spinning, serves whom it has, and goes on."""
-    agent = make_agent(scripted.path, wrapper=["prlimit", "--nofile=64"])
+    """The agent may open 100 descriptors, half of which it needs itself; 150 clients want one. It waits without spinning,
+    serves whom it has, and goes on."""
+    agent = make_agent(scripted.path, wrapper=["prlimit", "--nofile=100"])
+    before = agent.status()["descriptors"]["open"]
     with connect(agent.port) as first:
         first.send_request("GET", "/_ping", agent.headers)
         first.read_body(first.read_head())
@@ -542,7 +544,7 @@ def test_without_descriptors_accepting_pauses_and_goes_on(make_agent, scripted):
         assert agent.get("/_ping").status == 200
     status = agent.wait_status("the crowd is gone", lambda status: status["actors"]["ingress"]["connections"] == 0)
     assert status["actors"]["ingress"]["accept_pauses"] > 0
-    assert status["descriptors"] ["open"] < 40
+    assert status["descriptors"]["open"] <= before + 2  # a connection to the engine, and who asks for the status
 
 
 # --------------------------------------------------------------------------------------------------------------------- TLS
