@@ -69,7 +69,8 @@ void branch_close (struct branch *branch, const char *why)
     free_input (branch);
 }
 
-static void set_reason (struct branch *branch, const char *format, va_list arguments)
+static void __attribute__ ((format (printf, 2, 0)))
+set_reason (struct branch *branch, const char *format, va_list arguments)
 {
     vsnprintf (branch->reason, sizeof branch->reason, format, arguments);
     for (char *at = branch->reason; *at; at++)

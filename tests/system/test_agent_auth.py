@@ -310,7 +310,6 @@ def test_the_api_closes_when_nobody_registers_and_forget_opens_it(make_agent, sc
     assert agent.status()["actors"]["auth"]["closed"] is False
 
 
-@pytest.mark.quick
 def test_the_api_stays_open_once_a_key_is_registered(make_agent, scripted, keys):
     """The proof is an agent that is sure to have passed the same time: one started later that closed."""
     agent = make_agent(scripted.path, "--secret-timeout", "2s", ready=False)

@@ -131,7 +131,6 @@ def test_an_endless_stream_ends_in_order(make_agent, scripted, path):
     assert agent.wait() == 0
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize("framing", ["length", "chunked", "close"])
 def test_an_unfinished_download_is_cut_after_the_grace_time(make_agent, scripted, framing):
     """Ended in order it would look whole."""

@@ -92,7 +92,6 @@ def test_an_agent_that_hangs_is_gone_and_comes_back(cluster):
         node.wait_alive(*nodes)
 
 
-@pytest.mark.quick
 def test_a_late_starter_is_found(cluster):
     """It is the first that looks for the second, again and again: the second is told no names."""
     first, second = cluster.node(), cluster.node()
@@ -105,7 +104,6 @@ def test_a_late_starter_is_found(cluster):
     assert "does not look for other agents" in second.agent.log()
 
 
-@pytest.mark.quick
 def test_another_secret_stays_outside_and_both_say_so(cluster):
     first, second = cluster.node(), cluster.node()
     first.start(names=cluster.names())
@@ -123,7 +121,6 @@ def test_another_secret_stays_outside_and_both_say_so(cluster):
         assert "another secret" not in node.agent.log()
 
 
-@pytest.mark.quick
 def test_without_a_secret_addresses_decide(cluster):
     first, second, stranger = cluster.node(), cluster.node(), cluster.node()
     names = f"{first.address}:{first.gossip_port},{second.address}:{second.gossip_port}"

@@ -437,7 +437,6 @@ def test_a_slow_head_is_answered_408(make_agent, scripted):
     assert agent.status()["actors"]["ingress"]["timeouts"] == 2
 
 
-@pytest.mark.quick
 def test_a_slow_handshake_is_closed(make_agent, scripted):
     agent = make_agent(scripted.path, "--header-time", "300ms")
     for start in (b"", b"\x16\x03\x01\x02\x00\x01"):
@@ -458,7 +457,6 @@ def test_an_idle_connection_is_closed_without_a_word(make_agent, scripted):
         assert 0.2 < time.monotonic() - begin < 5
 
 
-@pytest.mark.quick
 def test_neither_time_concerns_a_living_stream(make_agent, scripted):
     """A silent answer and a pausing upload outlive both times."""
     agent = make_agent(scripted.path, "--idle-time", "200ms", "--header-time", "200ms")
@@ -624,7 +622,6 @@ def test_plain_http_is_answered_shortly(shared, start):
     assert "HTTPS" in json.loads(body)["message"] and len(answer) < 512
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize(
     "start",
     [
@@ -899,7 +896,6 @@ def test_pipelined_requests_are_answered_in_order(agent, scripted):
     assert bodies == [b"slow"] + [b"body %d" % (number // 2) for number in range(40)]
 
 
-@pytest.mark.quick
 def test_an_endless_pipeline_is_held_within_bounds(agent, scripted):
     """A client that asks on and on behind a slow request fills 64 KiB here, not the memory."""
     go = threading.Event()
@@ -987,7 +983,6 @@ def push(connection, piece, most):
     return sent
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize("signed", [False, True], ids=["unsigned", "to_no_route"])
 @pytest.mark.parametrize("framing", [{"Content-Length": 1 << 40}, {"Transfer-Encoding": "chunked"}], ids=["length", "chunked"])
 def test_a_giant_body_that_nobody_wants(agent, scripted, keys, signed, framing):
