@@ -33,7 +33,8 @@ enum
     IDLE_CONNECTIONS_MAX = 8, /* kept open for the next request, for each agent */
     SILENCE_WATCH_TIME = 100, /* ms between two looks at what is not acknowledged */
     SILENCE_TIME = 2000,      /* ms without an acknowledgement after which a node counts as gone, */
-    SILENCE_TIME_LIST = 800,  /* and for a branch of a list, or when membership says that it is dead */
+    SILENCE_TIME_LIST = 800,  /* for a branch of a list, */
+    SILENCE_TIME_DEAD = 1500, /* and when membership says that it is dead; more than KEEPALIVE_IDLE, see transport */
     FIELDS_ROOM = 1024,       /* bytes of the fields that are added to a head */
 };
 
@@ -167,7 +168,9 @@ static struct peer *next_manager (const struct peers *peers, const struct upstre
 static bool is_silent (struct peers *peers, const struct peer *peer, const struct upstream_connection *connection)
 {
     uint64_t silence = transport_silence (connection), age = actor_now (peers->actor) - connection->begun;
-    uint64_t limit = !peer->member || connection->client == ACTOR_gather ? SILENCE_TIME_LIST : SILENCE_TIME;
+    uint64_t limit = connection->client == ACTOR_gather ? SILENCE_TIME_LIST
+                     : peer->member                     ? SILENCE_TIME
+                                                        : SILENCE_TIME_DEAD;
     return silence >= limit && age >= limit;
 }
 
@@ -228,6 +231,18 @@ static void begin_watch (struct peers *peers)
 static const char s_no_agent[] = "The agent was unable to contact any other agent";
 static const char s_no_manager[] = "The agent was unable to contact any other agent located on a manager node";
 
+/* Idle connections to other agents shall not keep a request from this one. */
+static void make_room (struct peers *peers, const struct peer *wanted)
+{
+    if (wanted->upstream.idle)
+        return;
+    for (struct peer *peer = peers->list; peer && peers->owner.count >= *peers->owner.connections_most;)
+        if (peer->upstream.idle)
+            upstream_close (peer->upstream.idle);
+        else
+            peer = peer->next;
+}
+
 static bool wants_manager (const struct message_request *request)
 {
     return slice_equal (request->node, SLICE (PEERS_MANAGER));
@@ -251,6 +266,7 @@ static void on_request (struct peers *peers, struct message *message)
         return;
     }
     begin_watch (peers);
+    make_room (peers, peer);
     upstream_begin (&peer->upstream, &call);
 }
 
@@ -318,6 +334,7 @@ static bool ask_elsewhere (struct upstream_connection *connection, const char *w
     stream_table_remove (&peers->owner.streams, connection->subject.stream);
     connection->subject.stream = 0;
     connection->attempts = NULL;
+    make_room (peers, next);
     upstream_begin (&next->upstream, &call);
     zmq_msg_close (&frame);
     return true;

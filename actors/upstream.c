@@ -370,6 +370,7 @@ void upstream_retry (struct upstream_connection *connection)
     struct upstream_owner *owner = connection->upstream->owner;
     owner->counters.retried++;
     transport_close (connection);
+    connection->begun = actor_now (owner->actor); /* to connect anew, it has the time of a new one */
     connection->fresh = true;
     connection->sent = connection->write_failed = false;
     byte_queue_free (&connection->output);

@@ -39,7 +39,9 @@ uint32_t window_consume (struct window *window, size_t bytes)
 {
     if (!window->budget)
         return 0;
-    window->consumed += (uint32_t) bytes;
+    /* A window that was opened anew also hears of bytes that were granted by the one before: they are not its own. */
+    uint32_t most_consumed = window->reserved - window->consumed;
+    window->consumed += bytes < most_consumed ? (uint32_t) bytes : most_consumed;
     if (window->consumed < window->target / 2)
         return 0;
     uint32_t most = ceiling (window->budget);

@@ -171,9 +171,13 @@ static void renew (struct swim *swim, struct member *member, const struct messag
         rumours_hurry (swim, false);
 }
 
+/* What members say of themselves goes into headers, JSON and the log: no control characters. */
 static bool is_text (struct slice text)
 {
-    return text.len == 0 || !memchr (text.at, '\0', text.len);
+    for (size_t index = 0; index < text.len; index++)
+        if ((uint8_t) text.at[index] < ' ' || text.at[index] == 0x7f)
+            return false;
+    return true;
 }
 
 static bool is_sound (const struct message_swim_member *record)

@@ -737,6 +737,31 @@ static void too_many_connections (void **state)
     agent_free (&agent);
 }
 
+/* What is idle makes room for what is wanted. */
+static void idle_connections_make_room (void **state)
+{
+    (void) state;
+    struct agent agent = agent_new (), other = agent_new ();
+    struct harness *harness = begin ();
+    tell_member (harness, &agent, (struct known){.id = "n2", .name = "node2"});
+    tell_member (harness, &other, (struct known){.id = "n3", .name = "node3"});
+    harness->configuration.peer_connections = 1;
+    uint64_t stream = get (harness, "n2");
+    struct session idle = take (harness, &agent);
+    session_say (&idle, s_ok);
+    probe_await (harness, ACTOR_ingress, MESSAGE_end, stream);
+    stream = get (harness, "n3");
+    struct session session = take (harness, &other);
+    session_say (&session, s_ok);
+    assert_int_equal (status_of (harness, stream), 200);
+    session_await (harness, &idle, NULL);
+    session_free (&session);
+    session_free (&idle);
+    harness_destroy (harness);
+    agent_free (&agent);
+    agent_free (&other);
+}
+
 /* A node that takes the connection and shakes no hands. */
 static void a_handshake_that_never_ends (void **state)
 {
@@ -767,6 +792,7 @@ int main (void)
         cmocka_unit_test_teardown (a_body_waits_for_the_right_manager, harness_teardown),
         cmocka_unit_test_teardown (a_manager_that_is_none_any_more, harness_teardown),
         cmocka_unit_test_teardown (too_many_connections, harness_teardown),
+        cmocka_unit_test_teardown (idle_connections_make_room, harness_teardown),
         cmocka_unit_test_teardown (a_handshake_that_never_ends, harness_teardown),
     };
     return cmocka_run_group_tests (tests, NULL, NULL);

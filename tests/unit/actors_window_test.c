@@ -182,6 +182,20 @@ static void closing_twice_gives_back_once (void **state)
     assert_int_equal (used (&budget), 5000);
 }
 
+/* A raw stream opens its window anew, while bytes that the first one granted are still to be written. */
+static void bytes_of_an_earlier_window_are_not_counted (void **state)
+{
+    (void) state;
+    struct budget budget = {.total = TOTAL};
+    struct window window;
+    uint32_t first = window_open (&window, &budget);
+    uint32_t credit = window_consume (&window, (size_t) 10 * first);
+    assert_true (credit <= window.reserved && window.reserved <= WINDOW_MOST);
+    assert_int_equal (used (&budget), window.reserved);
+    window_close (&window);
+    assert_int_equal (used (&budget), 0);
+}
+
 int main (void)
 {
     const struct CMUnitTest tests[] = {
@@ -193,6 +207,7 @@ int main (void)
         cmocka_unit_test (shrinking_never_reserves_less_than_was_granted),
         cmocka_unit_test (the_total_is_never_exceeded),
         cmocka_unit_test (closing_twice_gives_back_once),
+        cmocka_unit_test (bytes_of_an_earlier_window_are_not_counted),
     };
     return cmocka_run_group_tests (tests, NULL, NULL);
 }
