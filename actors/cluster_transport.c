@@ -4,6 +4,11 @@
  * was written and is not acknowledged for UNACKNOWLEDGED_TIME ends it (TCP_USER_TIMEOUT). So a link across a cable that
  * was cut is gone a second later and not when TCP's ever longer pauses are over, a cable that is whole again is used by
  * the first packet, and no heartbeat costs anything while all is well.
+ *
+ * A connection that has lost a segment stalls: nothing behind it arrives before TCP has repeated it, after 0.2 s, then
+ * 0.4, 0.8. So a peer to whom a link stalls, or is slow to be made, gets a second and a third one, and every packet
+ * goes over all of them; whichever is not stalled brings it in time. Gossip does not mind to hear a thing twice. When
+ * no segment was lost for CALM_TIME, one link stays.
  */
 #include "cluster_transport.h"
 
@@ -14,7 +19,10 @@
 #include "socket_watch.h"
 
 #include <errno.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <stdio.h>
+#include <sys/socket.h>
 
 enum
 {
@@ -22,6 +30,10 @@ enum
     CONNECT_TIME = 500,         /* ms */
     HANDSHAKE_TIME = 3000,      /* ms */
     UNACKNOWLEDGED_TIME = 1000, /* ms */
+    STALL_TIME = 60,            /* ms without an acknowledgement; a healthy peer delays it by 40 at most */
+    SLOW_TIME = 100,            /* ms; a link takes longer only where packets are lost or nobody is */
+    CALM_TIME = 10000,          /* ms */
+    LINKS_A_PEER = 3,           /* at most, while packets are lost */
     LINGER_TIME = 300,          /* ms that a packet on its way may hold up the end: good-byes should arrive */
     KEEPALIVE_IDLE = 60,        /* s; finds the other end gone where nothing else would tell */
     KEEPALIVE_INTERVAL = 15,    /* s */
@@ -40,7 +52,11 @@ struct link
     uint16_t port;
     void *socket, *monitor;
     struct socket_watch watch;
-    bool connected;
+    uint64_t made;    /* when */
+    uint64_t stalled; /* when it was seen so; 0: never */
+    uint32_t repeats; /* segments that TCP had repeated when we looked */
+    int fd;           /* of libzmq's, to look at only; -1 until it is connected */
+    bool usable;      /* the handshake is over */
 };
 
 struct transport
@@ -135,9 +151,10 @@ static bool take_event (struct socket_watch *watch)
     case 0:
         return false;
     case ZMQ_EVENT_CONNECTED:
-        link->connected = true;
+        link->fd = (int) value;
         break;
     case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
+        link->usable = true;
         complaint_over (&transport->refusals, link->name);
         break;
     case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL:
@@ -147,7 +164,7 @@ static bool take_event (struct socket_watch *watch)
         break;
     case ZMQ_EVENT_CLOSED:
     case ZMQ_EVENT_DISCONNECTED:
-        transport->counters.connects_failed += !link->connected;
+        transport->counters.connects_failed += link->fd < 0;
         end_link (link);
         break;
     default:
@@ -191,6 +208,8 @@ static struct link *new_link (struct transport *transport, const char *address, 
     struct link *link = must (calloc (1, sizeof *link));
     link->transport = transport;
     link->port = port;
+    link->fd = -1;
+    link->made = actor_now (transport->actor);
     snprintf (link->address, sizeof link->address, "%s", address);
     snprintf (link->name, sizeof link->name, strchr (address, ':') ? "[%s]:%u" : "%s:%u", address, port);
     link->socket = new_dealer (transport);
@@ -212,15 +231,28 @@ static struct link *new_link (struct transport *transport, const char *address, 
     return NULL;
 }
 
-static struct link *link_to (struct transport *transport, const char *address, uint16_t port)
+/* Whether packets given to the link may be held up. The descriptor may just have been closed, or be another's: then the
+ * answer is wrong once, and costs a link or a delay. */
+static bool is_stalled (struct link *link, uint64_t now)
 {
-    for (struct link *link = transport->links; link; link = link->next)
-        if (link->port == port && strcmp (link->address, address) == 0)
-        {
-            unhang (link);
-            hang (link);
-            return link;
-        }
+    struct tcp_info info;
+    socklen_t size = sizeof info;
+    if (!link->usable)
+        return now - link->made > SLOW_TIME;
+    if (getsockopt (link->fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0)
+        return false;
+    bool repeated = info.tcpi_total_retrans != link->repeats;
+    link->repeats = info.tcpi_total_retrans;
+    return repeated || (info.tcpi_unacked > 0 && info.tcpi_last_data_sent > STALL_TIME);
+}
+
+static bool leads_to (const struct link *link, const char *address, uint16_t port)
+{
+    return link->port == port && strcmp (link->address, address) == 0;
+}
+
+static struct link *room_for_link (struct transport *transport, const char *address, uint16_t port)
+{
     if (transport->counters.links == LINKS_MAX)
     {
         transport->counters.links_evicted++;
@@ -229,10 +261,67 @@ static struct link *link_to (struct transport *transport, const char *address, u
     return new_link (transport, address, port);
 }
 
+static bool give (struct link *link, struct slice bytes)
+{
+    return zmq_send (link->socket, bytes.at, bytes.len, ZMQ_DONTWAIT) >= 0;
+}
+
+/* What is known of the links to one address. */
+struct way
+{
+    size_t links;
+    bool stalled, calm; /* one is; none was for CALM_TIME */
+    bool given;         /* one at least has taken the packet */
+};
+
+/* Gives the packet to all links to the address. */
+static struct way give_all (struct transport *transport, const char *address, uint16_t port, struct slice bytes)
+{
+    uint64_t now = actor_now (transport->actor);
+    struct way way = {.calm = true};
+    for (struct link *link = transport->links, *next; link; link = next)
+    {
+        next = link->next;
+        if (!leads_to (link, address, port))
+            continue;
+        if (is_stalled (link, now))
+        {
+            way.stalled = true;
+            link->stalled = now;
+        }
+        way.calm = way.calm && now - (link->stalled ? link->stalled : link->made) > CALM_TIME;
+        unhang (link);
+        hang (link);
+        way.links++;
+        way.given |= give (link, bytes);
+    }
+    return way;
+}
+
+static void end_one (struct transport *transport, const char *address, uint16_t port)
+{
+    for (struct link *link = transport->links; link; link = link->next)
+        if (leads_to (link, address, port))
+        {
+            end_link (link);
+            return;
+        }
+}
+
+/* A spare link pushes out nobody's only one. */
 void transport_send (struct transport *transport, const char *address, uint16_t port, struct slice bytes)
 {
-    struct link *link = link_to (transport, address, port);
-    if (!link || zmq_send (link->socket, bytes.at, bytes.len, ZMQ_DONTWAIT) < 0)
+    struct way way = give_all (transport, address, port, bytes);
+    bool spare = way.stalled && way.links < LINKS_A_PEER && transport->counters.links < LINKS_MAX;
+    if (way.links == 0 || spare)
+    {
+        struct link *link = room_for_link (transport, address, port);
+        way.given |= link && give (link, bytes);
+        transport->counters.spares += spare;
+    }
+    else if (way.links > 1 && way.calm)
+        end_one (transport, address, port);
+    if (!way.given)
     {
         transport->counters.dropped++;
         return;

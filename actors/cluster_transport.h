@@ -1,10 +1,10 @@
 /* cluster_transport.h - packets between the agents of a cluster: ZeroMQ over TCP, encrypted and authenticated by CURVE.
  *
  *     our ROUTER, bound  ◀── everybody's DEALERs: all that comes
- *     a DEALER a peer    ──▶ its ROUTER: what goes, one way
+ *     a DEALER a peer    ──▶ its ROUTER: what goes, one way; two or three of them while packets are lost
  *
- * A packet arrives once and whole, or not at all; nobody waits for it. It has its own ZeroMQ context, so that an agent
- * without a cluster needs none of libzmq's threads.
+ * A packet arrives whole, or not at all, and more than once while packets are lost; nobody waits for it. It has its own
+ * ZeroMQ context, so that an agent without a cluster needs none of libzmq's threads.
  */
 #pragma once
 
@@ -42,6 +42,7 @@ struct transport_counters
     uint64_t malformed;                                    /* not one frame, or from an address that may not */
     uint64_t connects, connects_failed, handshakes_failed; /* of links */
     uint64_t links, links_evicted;                         /* now; that made room for others */
+    uint64_t spares;                                       /* of the connects: because another link stalled */
     struct gate_counters gate;
 };
 

@@ -61,16 +61,16 @@ static json_t *gossip_of (const struct swim *swim)
 static json_t *transport_of (const struct transport *transport)
 {
     struct transport_counters counters = transport_counters (transport);
-    return json_pack ("{sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI}", "packets_in",
-                      (json_int_t) counters.packets_in, "packets_out", (json_int_t) counters.packets_out, "bytes_in",
-                      (json_int_t) counters.bytes_in, "bytes_out", (json_int_t) counters.bytes_out, "dropped",
-                      (json_int_t) counters.dropped, "malformed", (json_int_t) counters.malformed, "links",
-                      (json_int_t) counters.links, "links_evicted", (json_int_t) counters.links_evicted, "connects",
-                      (json_int_t) counters.connects, "connects_failed", (json_int_t) counters.connects_failed,
-                      "handshakes_failed", (json_int_t) counters.handshakes_failed, "accepted",
-                      (json_int_t) counters.gate.accepted, "admitted", (json_int_t) counters.gate.admitted,
-                      "wrong_keys", (json_int_t) counters.gate.wrong_keys, "wrong_hosts",
-                      (json_int_t) counters.gate.wrong_hosts, "unfinished", (json_int_t) counters.gate.unfinished);
+    return json_pack (
+        "{sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI}", "packets_in", (json_int_t) counters.packets_in,
+        "packets_out", (json_int_t) counters.packets_out, "bytes_in", (json_int_t) counters.bytes_in, "bytes_out",
+        (json_int_t) counters.bytes_out, "dropped", (json_int_t) counters.dropped, "malformed",
+        (json_int_t) counters.malformed, "links", (json_int_t) counters.links, "links_evicted",
+        (json_int_t) counters.links_evicted, "spares", (json_int_t) counters.spares, "connects",
+        (json_int_t) counters.connects, "connects_failed", (json_int_t) counters.connects_failed, "handshakes_failed",
+        (json_int_t) counters.handshakes_failed, "accepted", (json_int_t) counters.gate.accepted, "admitted",
+        (json_int_t) counters.gate.admitted, "wrong_keys", (json_int_t) counters.gate.wrong_keys, "wrong_hosts",
+        (json_int_t) counters.gate.wrong_hosts, "unfinished", (json_int_t) counters.gate.unfinished);
 }
 
 json_t *membership_report (struct membership *membership)
