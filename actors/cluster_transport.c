@@ -31,7 +31,7 @@ enum
     HANDSHAKE_TIME = 3000,      /* ms */
     UNACKNOWLEDGED_TIME = 1000, /* ms */
     STALL_TIME = 60,            /* ms without an acknowledgement; a healthy peer delays it by 40 at most */
-    SLOW_TIME = 100,            /* ms; a link takes longer only where packets are lost or nobody is */
+    SLOW_TIME = 250,            /* ms; a link takes longer only where packets are lost or nobody is */
     CALM_TIME = 10000,          /* ms */
     LINKS_A_PEER = 3,           /* at most, while packets are lost */
     LINGER_TIME = 300,          /* ms that a packet on its way may hold up the end: good-byes should arrive */
