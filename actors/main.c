@@ -50,6 +50,18 @@ static void fit_limits (struct configuration *configuration)
         configuration->peer_connections = configuration->descriptors / 25;
 }
 
+/* control takes these through a signalfd. It starts last, when clients may already be served: a signal that comes
+ * before waits for it. */
+static void hold_signals (void)
+{
+    sigset_t signals;
+    sigemptyset (&signals);
+    sigaddset (&signals, SIGTERM);
+    sigaddset (&signals, SIGINT);
+    sigaddset (&signals, SIGHUP);
+    sigprocmask (SIG_BLOCK, &signals, NULL);
+}
+
 static int run_agent (int argc, char **argv)
 {
     static struct configuration configuration;
@@ -63,6 +75,7 @@ static int run_agent (int argc, char **argv)
     mallopt (M_TRIM_THRESHOLD, 1024 * 1024);
     log_setup (configuration.log_level, configuration.log_mode);
     signal (SIGPIPE, SIG_IGN);
+    hold_signals ();
     log_info ("agent", "shoal %s", SHOAL_VERSION);
     configuration.descriptors = raise_descriptors ();
     fit_limits (&configuration);
