@@ -41,7 +41,7 @@ struct json_list;
 struct json_list *json_list_new (enum json_list_kind kind, struct slice node_name);
 void json_list_destroy (struct json_list **list_p);
 
-/* Looks at a bytes until an element is whole. *used says how many were looked at; the next call goes on behind them.
+/* Looks at bytes until an element is whole. *used says how many were looked at; the next call goes on behind them.
  * After an error nothing more may be fed. */
 enum json_list_result json_list_feed (struct json_list *list, struct slice bytes, size_t *used);
 

@@ -31,7 +31,7 @@ size_t json_text_write (char *out, struct slice text)
         size_t size = utf8_read (text, &point);
         if (point == UTF8_INVALID)
         {
-            memcpy (at, "\xef\xbf\xbd", 3);
+            memcpy (at, "\xef\xbf\xbd", 3); /* NOLINT(bugprone-not-null-terminated-result): a run of bytes */
             at += 3;
         }
         else if (point < 0x20 || point == '"' || point == '\\' || point == 0x7f)
