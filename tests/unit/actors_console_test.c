@@ -947,23 +947,23 @@ static void pings_and_closes_when_nobody_answers (void **state)
     harness_destroy (harness);
 }
 
-static bool answered_ten (struct harness *harness, void *data)
+static bool answered_five (struct harness *harness, void *data)
 {
     struct opened *opened = data;
     static size_t answered;
     size_t pings = sent_to (harness, ACTOR_ingress, opened->client) / 2;
     for (; answered < pings; answered++)
         client_frame (harness, opened->client, 0x8a, "", 0);
-    return pings >= 10;
+    return pings >= 5;
 }
 
 static void a_client_that_answers_stays (void **state)
 {
     (void) state;
     struct harness *harness = begin ();
-    console_of (harness)->ping_time = 20;
+    console_of (harness)->ping_time = 100;
     struct opened opened = open_exec (harness);
-    harness_until (harness, answered_ten, &opened);
+    harness_until (harness, answered_five, &opened);
     assert_int_equal (harness_counter (harness, ACTOR_console, "consoles"), 1);
     assert_int_equal (harness_counter (harness, ACTOR_console, "unanswered"), 0);
     harness_destroy (harness);
@@ -980,7 +980,7 @@ static void a_client_whose_bytes_wait_stays (void **state)
 {
     (void) state;
     struct harness *harness = begin ();
-    console_of (harness)->ping_time = 20;
+    console_of (harness)->ping_time = 100;
     struct opened opened = open_exec (harness);
     client_types (harness, opened.client, "nobody takes this");
     harness_until (harness, pinged_five, &opened);
@@ -1005,7 +1005,7 @@ static void a_slow_client_stays (void **state)
 {
     (void) state;
     struct harness *harness = begin ();
-    console_of (harness)->ping_time = 20;
+    console_of (harness)->ping_time = 100;
     struct opened opened = open_exec_within (harness, 20);
     char piece[WINDOW_FIRST];
     memset (piece, 'o', sizeof piece);

@@ -346,7 +346,7 @@ static void gives_up_what_takes_too_long (void **state)
 {
     (void) state;
     struct harness *harness = harness_prepare ();
-    harness->configuration.list_time = 30;
+    harness->configuration.list_time = 1000; /* enough for what is said in time, on a busy machine too */
     begin_with (harness);
     uint64_t stream = ask (harness, "/containers/json");
     struct far a = far_of (harness, "a"), b = far_of (harness, "b"), c = far_of (harness, "c");
@@ -362,7 +362,7 @@ static void gives_up_what_takes_too_long (void **state)
     expect_list (harness, stream, "[{" MARK ("node-a") "}]", "node-b, node-c", NULL);
 
     stream = ask (harness, "/containers/json");
-    expect_answer (harness, stream, 504, "application/json", "no answer within 30 ms (see --list-time)");
+    expect_answer (harness, stream, 504, "application/json", "no answer within 1000 ms (see --list-time)");
     harness_destroy (harness);
 }
 

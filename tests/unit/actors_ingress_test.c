@@ -1008,7 +1008,7 @@ static void keeps_times (void **state)
 {
     (void) state;
     struct harness *harness = harness_prepare ();
-    harness->configuration.header_time = harness->configuration.idle_time = 50;
+    harness->configuration.header_time = harness->configuration.idle_time = 500; /* four handshakes fit into it */
     harness_start (harness, &ingress_class);
     struct client slow = client_open (harness), idle = client_open (harness), silent = client_prepare (harness),
                   living = client_open (harness);
