@@ -122,6 +122,11 @@ class Node:
         result = run([DOCKER, "-H", f"unix://{self.socket}", "logs", container], check=False) if container else None
         return result.stderr if result else "no agent runs"
 
+    def engine_log(self):
+        """The engine's latest complaints."""
+        with open(self.swarm.lab_folder / self.name / "dockerd.log", errors="replace") as log:
+            return "".join([line for line in log if "level=info" not in line][-30:])
+
     def cli(self, folder, target=None):
         """The docker command line through this agent, for the target's containers."""
         headers = {**self.swarm.headers, **({TARGET: target.name} if target else {})}
@@ -275,7 +280,11 @@ class Swarm:
                 node.docker("rm", "-f", "-v", *strangers)
 
     def logs(self):
-        return [(f"agent of {node}", node.agent_log()) for node in self.nodes]
+        """What tells after a failure whether the agents or Swarm itself are in trouble."""
+        tasks = self[1].docker("service", "ps", "--no-trunc", SERVICE, check=False)
+        listed = "\n".join(f"{node} lists {sorted(node.agents() or ())}" for node in self.nodes)
+        agents = [(f"agent of {node}", node.agent_log()) for node in self.nodes]
+        return [("tasks", tasks), ("agents listed", listed), *agents, *((f"engine of {node}", node.engine_log()) for node in self.nodes)]
 
 
 class Repeated:
