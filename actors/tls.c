@@ -285,15 +285,27 @@ static enum tls_result write_record (struct tls *tls, struct byte_queue *queue, 
     return filled ? tls_write (tls, record, filled) : TLS_OK;
 }
 
+/* Sends what is encrypted. The payload in it is written when the kernel has all of it: what is kept here still costs
+ * memory, and so still counts for the stream's window. */
+static enum tls_result flush_payload (struct tls *tls, size_t *payload)
+{
+    enum tls_result result = tls_flush (tls);
+    if (result != TLS_OK)
+        return result;
+    *payload += tls->unsent_payload;
+    tls->unsent_payload = 0;
+    return TLS_OK;
+}
+
 enum tls_result tls_write_queue (struct tls *tls, struct byte_queue *queue, size_t *payload)
 {
-    enum tls_result result = tls->unsent ? tls_flush (tls) : TLS_OK; /* what was left over comes first */
+    enum tls_result result = tls->unsent ? flush_payload (tls, payload) : TLS_OK; /* what was left over comes first */
     while (result == TLS_OK && queue->count)
     {
         if (!tls_room (tls))
-            result = tls_flush (tls);
-        else if (write_record (tls, queue, payload) != TLS_OK)
+            result = flush_payload (tls, payload);
+        else if (write_record (tls, queue, &tls->unsent_payload) != TLS_OK)
             result = TLS_FAILED;
     }
-    return result == TLS_OK ? tls_flush (tls) : result;
+    return result == TLS_OK ? flush_payload (tls, payload) : result;
 }

@@ -59,6 +59,7 @@ struct tls
     uint8_t first;    /* and it is this: 0x16 begins a TLS handshake */
     char *unsent;     /* ciphertext that the kernel did not take yet */
     size_t unsent_at, unsent_length;
+    size_t unsent_payload; /* bytes of whole payloads that are encrypted, and not known to be with the kernel */
 };
 
 enum tls_result
@@ -92,8 +93,8 @@ bool tls_has_pending (const struct tls *tls);
 enum tls_result tls_write (struct tls *tls, const char *bytes, size_t length);
 bool tls_room (const struct tls *tls);
 
-/* Encrypts and sends the queue in records of TLS_RECORD_BYTES, and adds what is now written of payloads to *payload.
- * TLS_OK when all is with the kernel. */
+/* Encrypts and sends the queue in records of TLS_RECORD_BYTES, and adds the payloads that the kernel now has to
+ * *payload. TLS_OK when it has all. */
 enum tls_result tls_write_queue (struct tls *tls, struct byte_queue *queue, size_t *payload);
 
 /* Gives OpenSSL's buffers back; they are made anew when they are needed, which costs a busy connection a few per cent.
