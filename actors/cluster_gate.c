@@ -176,6 +176,7 @@ static bool take_event (struct socket_watch *watch)
     case ZMQ_EVENT_ACCEPTED:
         gate->counters.accepted++;
         remember (gate, (int) value);
+        socket_repeat_steadily ((int) value); /* our part of the handshake */
         break;
     case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
         gate->counters.admitted++;

@@ -2,13 +2,14 @@
  *
  * A link lives as long as its TCP connection and is never repaired: when it ends, the next packet makes a new one. What
  * was written and is not acknowledged for UNACKNOWLEDGED_TIME ends it (TCP_USER_TIMEOUT). So a link across a cable that
- * was cut is gone a second later and not when TCP's ever longer pauses are over, a cable that is whole again is used by
+ * was cut is gone two seconds later and not when TCP's ever longer pauses are over, a cable that is whole again is used by
  * the first packet, and no heartbeat costs anything while all is well.
  *
- * A connection that has lost a segment stalls: nothing behind it arrives before TCP has repeated it, after 0.2 s, then
- * 0.4, 0.8. So a peer to whom a link stalls, or is slow to be made, gets a second and a third one, and every packet
- * goes over all of them; whichever is not stalled brings it in time. Gossip does not mind to hear a thing twice. When
- * no segment was lost for CALM_TIME, one link stays.
+ * A connection that has lost a segment stalls: nothing behind it arrives before TCP has repeated it, after 0.2 s and, as
+ * it repeats at a constant pace here, every 0.2 s (TCP_THIN_LINEAR_TIMEOUTS: tcp(7) would wait ever longer). So a peer to
+ * whom a link stalls, or is slow to be made, gets a second and a third one, and every packet goes over all of them;
+ * whichever is not stalled brings it in time. Gossip does not mind to hear a thing twice. When no segment was lost for
+ * CALM_TIME, one link stays.
  */
 #include "cluster_transport.h"
 
@@ -29,7 +30,7 @@ enum
     QUEUE_PACKETS = 64,         /* that wait for a link, and that wait for us; then they are dropped */
     CONNECT_TIME = 500,         /* ms */
     HANDSHAKE_TIME = 3000,      /* ms */
-    UNACKNOWLEDGED_TIME = 1000, /* ms */
+    UNACKNOWLEDGED_TIME = 2000, /* ms; room for some ten repeats */
     STALL_TIME = 60,            /* ms without an acknowledgement; a healthy peer delays it by 40 at most */
     SLOW_TIME = 250,            /* ms; a link takes longer only where packets are lost or nobody is */
     CALM_TIME = 10000,          /* ms */
@@ -152,6 +153,7 @@ static bool take_event (struct socket_watch *watch)
         return false;
     case ZMQ_EVENT_CONNECTED:
         link->fd = (int) value;
+        socket_repeat_steadily (link->fd);
         break;
     case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
         link->usable = true;

@@ -3,7 +3,10 @@
 
 #include "ensure.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
+#include <sys/socket.h>
 
 enum
 {
@@ -90,4 +93,9 @@ void socket_monitor_destroy (void *socket, void **monitor)
     zmq_socket_monitor (socket, NULL, 0);
     zmq_close (*monitor);
     *monitor = NULL;
+}
+
+void socket_repeat_steadily (int descriptor)
+{
+    setsockopt (descriptor, IPPROTO_TCP, TCP_THIN_LINEAR_TIMEOUTS, &(int){1}, sizeof (int));
 }
