@@ -207,6 +207,12 @@ static void send_end (struct connection *connection)
         actor_send (connection->ingress->actor, exchange->far, MESSAGE_end, &exchange->subject, &no_trailers, NULL);
 }
 
+/* A Content-Length of 0 promises a body of which nothing will come. */
+static bool body_is_empty (const struct exchange *exchange)
+{
+    return exchange->request_framing == FRAMING_LENGTH && exchange->request_left == 0;
+}
+
 static size_t body_input (struct connection *connection, char *bytes, size_t length)
 {
     struct exchange *exchange = &connection->exchange;
@@ -286,6 +292,8 @@ static void release (struct connection *connection)
 static void settle_unread_body (struct connection *connection)
 {
     struct exchange *exchange = &connection->exchange;
+    if (body_is_empty (exchange))
+        exchange->request_done = true;
     if (exchange->request_done)
         return;
     bool small = exchange->request_framing == FRAMING_LENGTH && exchange->request_left <= DISCARD_MAX;
@@ -373,6 +381,12 @@ void exchange_on_credit (struct connection *connection, struct message *message)
     exchange->known = true;
     exchange->far = message->envelope.from;
     exchange->credit += message->fields.credit.bytes;
+    if (connection->state != CONNECTION_RAW && !exchange->request_done && body_is_empty (exchange))
+    {
+        exchange->expects = false;
+        send_end (connection);
+        return;
+    }
     if (!connection->reads_far && exchange->credit > TLS_RECORD_BYTES)
     {
         /* The body is large, or its sender is: the window has grown. */

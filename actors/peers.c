@@ -1,10 +1,11 @@
 /* peers.c - the actor in front of the other agents of the cluster (contract 6.4).
  *
  * Owns     a pool of TLS connections to each of them
- * In       member, from membership; engine, from docker: the own node; request, from the router (any client) and
- * gather; body, end, credit, abort from whoever asked; inspect Out      response, body, end, credit, abort to whoever
- * asked Limits   connections (503); IDLE_CONNECTIONS_MAX kept for each agent; MEMBERS_MAX agents; payload in flight
- * (503) Timers   one, while requests are under way: does the other node still acknowledge?
+ * In       member, from membership; engine, from docker: the own node; inspect;
+ *          request, from the router (any client) and gather; body, end, credit, abort from whoever asked
+ * Out      response, body, end, credit, abort to whoever asked
+ * Limits   connections (503); IDLE_CONNECTIONS_MAX kept for each agent; MEMBERS_MAX agents; payload in flight (503)
+ * Timers   one, while requests are under way: does the other node still acknowledge?
  *
  * A request names the id of a member, or PEERS_MANAGER: then the managers are tried in turn, the next one only when
  * nothing of the request was sent or its method is safe. The other agent's TLS key must be the one that membership
@@ -17,6 +18,7 @@
 
 #include "ensure.h"
 #include "http/agent_fields.h"
+#include "http/route.h"
 #include "http/trace.h"
 #include "log.h"
 #include "members.h"
@@ -256,13 +258,17 @@ static void on_request (struct peers *peers, struct message *message)
     struct upstream_call call = {.request = request,
                                  .subject = message_subject (message),
                                  .frame = message->body,
-                                 .unavailable = manager ? s_no_manager : s_no_agent};
+                                 .unavailable = manager ? s_no_manager : s_no_agent,
+                                 .console = route_decide (request->method, request->target).route == ROUTE_WEBSOCKET};
     if (!peer || !peer->member)
     {
         peers->counters.refused++;
-        answer_error (peers->actor, (enum actor_id) request->client, &call.subject, manager ? 500 : 502,
-                      call.unavailable,
-                      manager ? "Unable to find an agent on any manager node" : "The node has just left the cluster");
+        if (call.console)
+            answer_unavailable (peers->actor, (enum actor_id) request->client, &call.subject);
+        else
+            answer_error (
+                peers->actor, (enum actor_id) request->client, &call.subject, manager ? 500 : 502, call.unavailable,
+                manager ? "Unable to find an agent on any manager node" : "The node has just left the cluster");
         return;
     }
     begin_watch (peers);
@@ -330,7 +336,8 @@ static bool ask_elsewhere (struct upstream_connection *connection, const char *w
                                  .subject = connection->subject,
                                  .frame = &frame,
                                  .attempts = connection->attempts,
-                                 .unavailable = connection->unavailable};
+                                 .unavailable = connection->unavailable,
+                                 .console = connection->console};
     stream_table_remove (&peers->owner.streams, connection->subject.stream);
     connection->subject.stream = 0;
     connection->attempts = NULL;

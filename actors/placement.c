@@ -73,6 +73,11 @@ void answer (struct actor *actor, enum actor_id to, const struct subject *subjec
     answer_with (actor, to, subject, status, (struct headers){headers, count}, body);
 }
 
+void answer_unavailable (struct actor *actor, enum actor_id to, const struct subject *subject)
+{
+    answer (actor, to, subject, 503, SLICE ("text/plain; charset=utf-8"), SLICE ("Service Unavailable"), NULL);
+}
+
 void answer_refusal (struct actor *actor, enum actor_id to, const struct subject *subject, unsigned status,
                      const char *message, const char *details, struct header field)
 {

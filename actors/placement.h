@@ -23,6 +23,9 @@ void answer (struct actor *actor, enum actor_id to, const struct subject *subjec
 void answer_error (struct actor *actor, enum actor_id to, const struct subject *subject, unsigned status,
                    const char *message, const char *details);
 
-/* The same with one more header field. */
+/* 503 in plain text: another agent cannot be reached for a console (contract 5.6). */
+void answer_unavailable (struct actor *actor, enum actor_id to, const struct subject *subject);
+
+/* answer_error() with one more header field. */
 void answer_refusal (struct actor *actor, enum actor_id to, const struct subject *subject, unsigned status,
                      const char *message, const char *details, struct header field);

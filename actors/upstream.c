@@ -82,8 +82,10 @@ void upstream_close (struct upstream_connection *connection)
     struct upstream *upstream = connection->upstream;
     if (connection->state == UPSTREAM_CLOSED)
         return;
+    bool idle = connection->state == UPSTREAM_IDLE, over = connection->answer_ended && connection->request_done;
+    if (!idle && !over)
+        transport_reset (connection);
     end_request (connection);
-    bool idle = connection->state == UPSTREAM_IDLE;
     upstream->idle_count -= idle;
     unlink_from (idle ? &upstream->idle : &upstream->busy, connection);
     connection->state = UPSTREAM_CLOSED;
@@ -156,7 +158,10 @@ void upstream_fail (struct upstream_connection *connection, unsigned status, con
         upstream_abort (connection, text);
         return;
     }
-    answer_error (owner->actor, connection->client, &connection->subject, status, connection->unavailable, text);
+    if (connection->console)
+        answer_unavailable (owner->actor, connection->client, &connection->subject);
+    else
+        answer_error (owner->actor, connection->client, &connection->subject, status, connection->unavailable, text);
     upstream_close (connection);
 }
 
@@ -346,12 +351,14 @@ void upstream_begin (struct upstream *upstream, struct upstream_call *call)
     connection->client = (enum actor_id) request->client;
     connection->attempts = call->attempts;
     connection->unavailable = call->unavailable;
+    connection->console = call->console;
     connection->window = window;
     connection->credit = request->window;
     connection->is_head = slice_equal (request->method, SLICE ("HEAD"));
     connection->hijackable = request->hijackable;
     connection->request_framing = (enum framing) request->framing;
-    connection->request_done = request->framing == FRAMING_NONE;
+    connection->request_done =
+        request->framing == FRAMING_NONE || (request->framing == FRAMING_LENGTH && request->length == 0);
     stream_table_put (&owner->streams, call->subject.stream, connection);
     upstream_send_head (connection, request);
     connection->repeatable = connection->request_done && !connection->hijackable && is_idempotent (request->method);

@@ -89,6 +89,7 @@ struct upstream_call
     zmq_msg_t *frame;                   /* request's frame: is taken when it may be needed again */
     struct upstream_attempts *attempts; /* NULL, or from malloc(): is taken */
     const char *unavailable;            /* `message` of the error when nobody can be asked; static storage */
+    bool console;                       /* opens one on another node: an error is 503 in plain text (contract 5.6) */
 };
 
 /* How an actor's upstreams differ from those of another. */
@@ -156,6 +157,7 @@ struct upstream_connection
     struct timer timer; /* connecting */
     struct upstream_attempts *attempts;
     const char *unavailable; /* `message` of 502 and 504 */
+    bool console;            /* see upstream_call */
 
     /* the answer */
     struct http_reader reader;
@@ -251,6 +253,9 @@ enum transport_result transport_write (struct upstream_connection *connection, s
 bool transport_is_flushed (const struct upstream_connection *connection);
 /* This side will send no more: half-close. */
 enum transport_result transport_end (struct upstream_connection *connection);
+/* Has transport_close() break a TCP connection off, not end it: an end stands behind bytes that are under way, and a
+ * server that does not read those would never hear that its client has gone. */
+void transport_reset (struct upstream_connection *connection);
 void transport_close (struct upstream_connection *connection);
 
 /* Milliseconds for which bytes have waited to be acknowledged by the other side, 0 when none do. TCP only. */

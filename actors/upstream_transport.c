@@ -264,6 +264,13 @@ enum transport_result transport_end (struct upstream_connection *connection)
     return tls_flush (&connection->tls) == TLS_BLOCKED ? TRANSPORT_BLOCKED : TRANSPORT_OK;
 }
 
+void transport_reset (struct upstream_connection *connection)
+{
+    struct linger at_once = {.l_onoff = 1};
+    if (connection->tls.ssl)
+        setsockopt (connection->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+}
+
 void transport_close (struct upstream_connection *connection)
 {
     watch_end (&connection->watch);

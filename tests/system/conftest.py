@@ -7,6 +7,7 @@ Everything lives in folders below /tmp, whose names must be short (a socket's pa
 after a failure, Ctrl-C or SIGTERM. A failed test shows the logs of its agents.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -87,6 +88,11 @@ def pytest_runtest_makereport(item):
             report.sections += swarm.logs()
 
 
+def show_logs_of(request, *agents):
+    """Has this test, when it fails, show the logs of agents that others made."""
+    request.node.stash.setdefault(_agents, []).extend(agents)
+
+
 # ---------------------------------------------------------------------------------------------------------------- folders
 
 
@@ -130,9 +136,9 @@ def need_namespaces():
         unavailable("cannot make namespaces")
 
 
-@pytest.fixture(scope="session")
-def engine_folder():
-    """A real engine of our own, for the whole session."""
+@contextlib.contextmanager
+def raise_engine():
+    """A real engine of our own, for as long as the block runs; gives its folder, with docker.sock."""
     need_namespaces()
     for program in ("/usr/sbin/dockerd", "/usr/bin/docker", "/usr/sbin/runc"):
         if not os.path.exists(program):
@@ -147,6 +153,13 @@ def engine_folder():
     finally:
         subprocess.run([*command, "down", path], timeout=120, env=clean_environment())
         shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def engine_folder():
+    """The engine that tests share."""
+    with raise_engine() as path:
+        yield path
 
 
 @pytest.fixture

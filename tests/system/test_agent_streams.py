@@ -101,6 +101,23 @@ def test_a_request_body_is_passed_on_piece_by_piece(agent, scripted):
 
 
 @pytest.mark.quick
+def test_a_body_of_no_bytes_is_over_at_once(agent, scripted):
+    """Go's clients send Content-Length: 0 with a POST that has no body: connections on both sides are kept all the same."""
+    scripted.on("POST", "/containers/x/start", lambda exchange: exchange.answer(204) or True)
+    connects = agent.status()["actors"]["docker"]["connects"]
+    with agent.client().connect() as connection:
+        for _ in range(5):
+            connection.send_request("POST", "/containers/x/start", {**agent.headers, "Content-Length": 0})
+            head = connection.read_head()
+            assert (head.status, head.get("Connection")) == (204, None)
+            connection.send_request("POST", "/browse/put?volumeID=v", {**agent.headers, "Content-Length": 0})
+            head = connection.read_head()
+            assert (head.status, head.get("Connection")) == (400, None)
+            connection.read_body(head)
+    assert agent.status()["actors"]["docker"]["connects"] - connects <= 1
+
+
+@pytest.mark.quick
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 def test_large_bodies_both_ways(agent, scripted, framing):
     data = os.urandom(6_000_000)

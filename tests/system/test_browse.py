@@ -1,7 +1,7 @@
 """Files of volumes and of the host (contract 5.4, 5.5), host information (5.3), through a real agent, in all shapes.
 
 Each row of the contract's tables of routes and of errors is a test here. `node` is where the tests look for files and where they send
-requests: to try another node, its headers (such as X-PortainerAgent-Target) and its folders are all that must be given.
+requests, once with one agent that serves itself and once with another node's that is asked for through it.
 """
 
 import contextlib
@@ -18,9 +18,10 @@ from urllib.parse import quote
 
 import pytest
 
+from across import Across, target
 from agent import is_sanitized
 from browser import SHAPES, Browser, form
-from conftest import unavailable
+from conftest import show_logs_of, unavailable
 from https_client import Cut
 from waiting import wait_until
 
@@ -33,15 +34,13 @@ MIB = 1024 * 1024
 
 
 class Node:
-    """A node whose files are browsed: its folders here, and an agent that answers for it."""
+    """A node whose files are browsed: its folders here, the agent that serves them, and the one that is asked for them."""
 
-    headers = {}
-
-    def __init__(self, folder, make_agent, engine, *flags):
+    def __init__(self, folder, entry, agent, headers):
         self.volumes, self.host = folder / "volumes", folder / "host"
+        self.entry, self.agent, self.headers = entry, agent, headers
         self.data = self.add_volume("vol")
         self.host.mkdir()
-        self.agent = make_agent(engine, f"--volumes-root={self.volumes}", f"--host-root={self.host}", *flags)
 
     def add_volume(self, name):
         data = self.volumes / name / "_data"
@@ -49,10 +48,14 @@ class Node:
         return data
 
     def browser(self, shape="/v2"):
-        return Browser(self.agent.client(), shape, self.headers)
+        return Browser(self.entry.client(), shape, self.headers)
 
     def request(self, method, target, headers=None, body=None):
-        return self.agent.client().request(method, target, {**self.headers, **(headers or {})}, body)
+        return self.entry.client().request(method, target, {**self.headers, **(headers or {})}, body)
+
+    def start(self, target):
+        """Sends a GET, and does not wait for the answer."""
+        return self.entry.client().start("GET", target, self.headers)
 
     def state(self):
         return self.agent.status()["actors"]["host"]
@@ -60,24 +63,76 @@ class Node:
     def wait_quiet(self):
         wait_until("no task is left", lambda: self.state()["tasks"] == 0)
         self.agent.wait_quiet()
+        self.entry.wait_quiet()
+
+
+OPEN = "--host-management=1"
+
+
+def roots(folder):
+    return f"--volumes-root={folder / 'volumes'}", f"--host-root={folder / 'host'}"
+
+
+@pytest.fixture(scope="module")
+def away():
+    """Two nodes that others ask for: (agent that is asked, {flags: (node, its folder)})."""
+    across = Across()
+    try:
+        nodes = {}
+        for flags in ((), (OPEN,)):
+            folder = across.folder / f"files{len(nodes)}"
+            folder.mkdir()
+            nodes[flags] = across.add(*roots(folder), *flags), folder
+        yield across.entry, nodes
+    finally:
+        across.close()
+
+
+@pytest.fixture(params=["own", pytest.param("across", marks=pytest.mark.across)])
+def where(request):
+    """Whether the agent that is asked serves itself, or another one does."""
+    return request.param
+
+
+# What a test does to the agent that serves, or asks of its memory and its time, is done to one of its own.
+own_only = pytest.mark.parametrize("where", ["own"], indirect=True)
 
 
 @pytest.fixture
-def node(folder, make_agent, scripted):
+def make_node(request, folder, where):
+    """make_node(flags …): the node that a test browses."""
+    nodes = []
+
+    def make(*flags):
+        if where == "own":
+            make_agent, scripted = (request.getfixturevalue(name) for name in ("make_agent", "scripted"))
+            agent = make_agent(scripted.path, *roots(folder), *flags)
+            nodes.append(Node(folder, agent, agent, {}))
+        else:
+            entry, others = request.getfixturevalue("away")
+            other, files = others[flags]
+            for left in files.iterdir():
+                shutil.rmtree(left)
+            show_logs_of(request, entry, other.agent)
+            nodes.append(Node(files, entry, other.agent, target(other)))
+        return nodes[-1]
+
+    yield make
+    for node in nodes:
+        if not node.agent.ended:
+            node.wait_quiet()
+
+
+@pytest.fixture
+def node(make_node):
     """A node whose agent may browse volumes only."""
-    node = Node(folder, make_agent, scripted.path)
-    yield node
-    if not node.agent.ended:
-        node.wait_quiet()
+    return make_node()
 
 
 @pytest.fixture
-def open_node(folder, make_agent, scripted):
+def open_node(make_node):
     """A node whose agent may browse the host as well."""
-    node = Node(folder, make_agent, scripted.path, "--host-management=1")
-    yield node
-    if not node.agent.ended:
-        node.wait_quiet()
+    return make_node(OPEN)
 
 
 shapes = pytest.mark.parametrize("shape", SHAPES, ids=["bare", "v2", "v1"])
@@ -225,6 +280,7 @@ def test_ls_while_files_vanish(node):
         thread.join()
 
 
+@own_only
 def test_ls_of_100000_entries(node):
     count = 20_000 if is_sanitized() else 100_000
     folder = node.data / "many"
@@ -376,6 +432,7 @@ def test_head_and_other_methods_are_405(node, shape, operation):
         assert answer.get("Allow") == {"delete": "DELETE", "rename": "PUT", "put": "POST"}.get(operation, "GET")
 
 
+@own_only
 def test_get_of_a_gigabyte_in_flat_memory(node):
     size = 1 << (26 if is_sanitized() else 30)
     pattern = random.Random(7).randbytes(64)
@@ -387,7 +444,7 @@ def test_get_of_a_gigabyte_in_flat_memory(node):
     browser = node.browser()
     browser.get("vol", "big", Range="bytes=0-4194303")
     before = memory(node.agent, "VmRSS")
-    with node.agent.client().start("GET", browser.target("get", "vol", path="big"), node.headers) as connection:
+    with node.start(browser.target("get", "vol", path="big")) as connection:
         head = connection.read_head()
         assert head.status == 200 and head.get("Content-Length") == str(size)
         seen = bytearray()
@@ -409,7 +466,7 @@ def test_get_to_a_client_that_does_not_read(node):
         big.truncate(1 << 30)
     connections = []
     for _ in range(20):
-        connection = node.agent.client().start("GET", node.browser().target("get", "vol", path="big"), node.headers)
+        connection = node.start(node.browser().target("get", "vol", path="big"))
         connection.read_head()
         connections.append(connection)
     assert node.browser().ls("vol").status == 200
@@ -423,7 +480,7 @@ def test_get_of_a_file_that_shrinks_is_cut(node):
     file = node.data / "big"
     with open(file, "wb") as big:
         big.truncate(1 << 30)
-    with node.agent.client().start("GET", node.browser().target("get", "vol", path="big"), node.headers) as connection:
+    with node.start(node.browser().target("get", "vol", path="big")) as connection:
         head = connection.read_head()
         os.truncate(file, 0)
         with pytest.raises(Cut):
@@ -564,9 +621,9 @@ def test_put_chunked_byte_by_byte(node):
     """Nothing depends on where the body is cut."""
     content = b"\r\n--\r\n----shoal\r\n------shoal7MA4YWx\r\r\n"
     headers, body = form(("file", "f", content), ("Path", "/"))
-    with node.agent.client().connect() as connection:
+    with node.entry.client().connect() as connection:
         connection.send_request("POST", node.browser().target("put", "vol"), {
-            **node.agent.headers, **node.headers, **headers, "Transfer-Encoding": "chunked"})  # fmt: skip
+            **node.entry.headers, **node.headers, **headers, "Transfer-Encoding": "chunked"})  # fmt: skip
         for at in range(len(body)):
             connection.send(b"1\r\n" + body[at : at + 1] + b"\r\n")
         connection.send(b"0\r\n\r\n")
@@ -633,15 +690,16 @@ def test_put_failures(node, shape):
     assert not (node.volumes / "other").exists()
 
 
+@own_only
 @pytest.mark.parametrize("first", ["Path", "file"])
 @pytest.mark.parametrize("how", ["close", "reset", "kill"])
 def test_an_interrupted_upload_leaves_nothing(node, first, how):
     (node.data / "f").write_text("old")
     fields = [("Path", "/deep"), ("file", "f", 8 * MIB * b"x")]
     headers, body = form(*(fields if first == "Path" else reversed(fields)))
-    connection = node.agent.client().connect()
+    connection = node.entry.client().connect()
     connection.send_request("POST", node.browser().target("put", "vol"), {
-        **node.agent.headers, **node.headers, **headers, "Content-Length": len(body)})  # fmt: skip
+        **node.entry.headers, **node.headers, **headers, "Content-Length": len(body)})  # fmt: skip
     connection.send(body[: 4 * MIB])
     wait_until("the upload runs", lambda: node.state()["tasks"] == 1)
     if how == "kill":
@@ -655,6 +713,7 @@ def test_an_interrupted_upload_leaves_nothing(node, first, how):
     assert (node.data / "f").read_text() == "old"
 
 
+@own_only
 def test_put_of_much_in_flat_memory(node):
     size = (16 if is_sanitized() else 256) * MIB
     headers, body = form(("file", "big", b"@"), ("Path", "/"))
@@ -662,9 +721,9 @@ def test_put_of_much_in_flat_memory(node):
     node.browser().put("vol", "/", "warm", 4 * MIB * b"x")
     resident = memory(node.agent, "VmRSS")
     piece = random.Random(3).randbytes(MIB)
-    with node.agent.client().connect() as connection:
+    with node.entry.client().connect() as connection:
         connection.send_request("POST", node.browser().target("put", "vol"), {
-            **node.agent.headers, **node.headers, **headers, "Content-Length": len(before) + size + len(after)})  # fmt: skip
+            **node.entry.headers, **node.headers, **headers, "Content-Length": len(before) + size + len(after)})  # fmt: skip
         connection.send(before)
         for _ in range(size // MIB):
             connection.send(piece)
@@ -795,7 +854,7 @@ def test_a_plus_is_a_space(node):
 def test_unsigned_requests_are_refused(node):
     (node.data / "f").touch()
     for method, target in (("GET", "/v2/browse/ls?volumeID=vol&path=/"), ("DELETE", "/v1/browse/vol/delete?path=f"), ("GET", "/host/info")):
-        assert node.agent.client({}).request(method, target, node.headers).status == 403
+        assert node.entry.client({}).request(method, target, node.headers).status == 403
     assert everything(node.data) == ["f"]
 
 
@@ -914,6 +973,7 @@ def test_a_volume_that_is_a_link_is_none(node, folder):
         is_error(node.browser().ls(volume), 500, "Unable to list files inside specified directory")
 
 
+@own_only
 @pytest.mark.parametrize("order", ["swap", "replace"])
 def test_a_race_does_not_lead_out_of_a_volume(node, folder, order):
     """Somebody in a container swaps a folder for a link to elsewhere, all the time."""
@@ -995,11 +1055,12 @@ def hung(node):
     mount.close()
 
 
+@own_only
 def test_a_hung_mount_holds_up_nobody_else(node, hung):
     """A worker that hangs is counted, named in the log and in the status; its request is told, the others do not notice."""
     (node.data / "f").write_bytes(b"fine")
     browser = node.browser()
-    with node.agent.client().start("GET", browser.target("ls", "vol", path="/nfs/x"), node.headers) as connection:
+    with node.start(browser.target("ls", "vol", path="/nfs/x")) as connection:
         wait_until("a worker is in the mount", lambda: len(node.state()["busy_workers"]) == 1)
         for _ in range(20):
             assert browser.get("vol", "f").body == b"fine"
@@ -1017,9 +1078,10 @@ def test_a_hung_mount_holds_up_nobody_else(node, hung):
     node.agent.wait_log("goes on")
 
 
+@own_only
 def test_when_all_workers_hang(node, hung):
     browser = node.browser()
-    connections = [node.agent.client().start("GET", browser.target("get", "vol", path=f"/nfs/{number}"), node.headers) for number in range(6)]
+    connections = [node.start(browser.target("get", "vol", path=f"/nfs/{number}")) for number in range(6)]
     for connection in connections:
         assert connection.read_head().status == 503
         connection.close()
@@ -1031,12 +1093,13 @@ def test_when_all_workers_hang(node, hung):
     assert browser.ls("vol").status == 200
 
 
-def test_stopping_while_a_worker_hangs(folder, make_agent, scripted, monkeypatch):
+@own_only
+def test_stopping_while_a_worker_hangs(make_node, monkeypatch):
     # LeakSanitizer would wait for the thread that hangs.
     monkeypatch.setenv("ASAN_OPTIONS", os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0")
-    node = Node(folder, make_agent, scripted.path)
+    node = make_node()
     with contextlib.closing(HungMount(node.data / "nfs")):
-        connection = node.agent.client().start("GET", node.browser().target("ls", "vol", path="/nfs"), node.headers)
+        connection = node.start(node.browser().target("ls", "vol", path="/nfs"))
         wait_until("a worker is in the mount", lambda: len(node.state()["busy_workers"]) == 1)
         node.agent.signal()
         node.agent.wait_log("once more to stop at once")
@@ -1046,6 +1109,7 @@ def test_stopping_while_a_worker_hangs(folder, make_agent, scripted, monkeypatch
         connection.close()
 
 
+@own_only
 def test_too_many_tasks(node):
     with open(node.data / "big", "wb") as big:
         big.truncate(1 << 30)
@@ -1053,7 +1117,7 @@ def test_too_many_tasks(node):
     connections = []
     try:
         for _ in range(128):
-            connections.append(node.agent.client().start("GET", target, node.headers))
+            connections.append(node.start(target))
             assert connections[-1].read_head().status == 200
         is_error(node.browser().ls("vol"), 503, "Too many file operations")
     finally:
@@ -1133,6 +1197,7 @@ def test_host_info_of_a_node_that_shows_nothing(node, missing):
     assert (answer.status, answer.json()) == (200, {"PCIDevices": [], "PhysicalDisks": []})
 
 
+@own_only
 @pytest.mark.quick
 def test_host_info_that_cannot_be_read(node):
     write(node.host / "sys/block", "not a folder")
@@ -1157,6 +1222,7 @@ def test_host_info_does_not_leave_the_host(node, folder):
 # -------------------------------------------------------------------------------------------------------------- many at once
 
 
+@own_only
 def test_many_clients_at_once(node):
     """Answers do not mix, and nothing is left."""
     contents = {f"f{number}": random.Random(number).randbytes(200_000) for number in range(8)}

@@ -12,35 +12,48 @@ import time
 import pytest
 from websockets.frames import OP_PONG
 
+from across import Across, RealEngine, target
 from agent import BINARY, is_sanitized
+from conftest import raise_engine, show_logs_of
 from console_client import PATH_HEADERS, Console, RawConsole, frame
-from docker_cli import Running
+from docker_cli import DOCKER, Running
 from https_client import Connection, Cut
+from swarm import run
 from waiting import wait_until
 
 IMAGE = "lab/busybox"
 TOKEN = "a-users-login-token"
 
 
-@pytest.fixture(params=[pytest.param({}, id="own")])
-def target(request):
-    """Headers that choose the node which serves the console; none mean the one that is asked."""
+@pytest.fixture(scope="module")
+def away():
+    """A node of a real Swarm that serves consoles, in a cluster with an agent that is asked for them."""
+    with raise_engine() as folder:
+        socket = folder / "docker.sock"
+        run([DOCKER, "-H", f"unix://{socket}", "swarm", "init", "--advertise-addr", "127.0.0.1"])
+        across = Across()
+        try:
+            yield across.entry, across.add(engine=RealEngine(socket)), socket
+        finally:
+            across.close()
+
+
+@pytest.fixture(params=["own", pytest.param("across", marks=pytest.mark.across)])
+def where(request):
+    """Whether the agent that is asked serves itself, or another one does."""
     return request.param
 
 
-@pytest.fixture
-def sdk(engine):
-    """The engine of the node that serves the console, without the agent."""
-    client = __import__("docker").APIClient(base_url=f"unix://{engine}", version="auto")
-    yield client
-    client.close()
+# What a test does to the agent that serves, or asks of its memory, is done to one of its own.
+own_only = pytest.mark.parametrize("where", ["own"], indirect=True)
 
 
 class Node:
-    """Containers to have consoles in, and the consoles."""
+    """Containers to have consoles in, and the consoles: entry is asked for them, agent serves them."""
 
-    def __init__(self, agent, sdk, target):
-        self.agent, self.sdk, self.target = agent, sdk, target
+    def __init__(self, entry, agent, sdk, target):
+        self.entry, self.agent, self.sdk, self.target = entry, agent, sdk, target
+        self.before = self.counters()
 
     def run(self, *command, tty=False):
         container = self.sdk.create_container(IMAGE, list(command), tty=tty, stdin_open=True, host_config=self.sdk.create_host_config())
@@ -50,33 +63,56 @@ class Node:
     def create_exec(self, container, *command, tty=True):
         return self.sdk.exec_create(container, list(command), stdin=True, tty=tty)["Id"]
 
+    def open(self, target, kind=Console, headers=None):
+        return kind(self.entry, target, {**self.target, **(headers or {})})
+
     def exec(self, container, *command, prefix="", kind=Console, tty=True):
         made = self.create_exec(container, *command, tty=tty)
-        return kind(self.agent, f"{prefix}/websocket/exec?id={made}&endpointId=1&nodeName=none&token={TOKEN}", self.target)
+        return self.open(f"{prefix}/websocket/exec?id={made}&endpointId=1&nodeName=none&token={TOKEN}", kind)
 
     def attach(self, container, kind=Console, prefix=""):
-        return kind(self.agent, f"{prefix}/websocket/attach?id={container}&token={TOKEN}", self.target)
+        return self.open(f"{prefix}/websocket/attach?id={container}&token={TOKEN}", kind)
 
     def raw(self, container):
         """A shell's exec, for a client that sends anything."""
         return self.exec(container, "cat", kind=RawConsole)
 
-    def consoles(self):
-        return self.agent.status()["actors"]["console"]
+    def request(self, method, target):
+        return self.entry.client().request(method, target, self.target)
+
+    def counters(self):
+        actors = self.agent.status()["actors"]
+        return {**actors["console"], "upgrades": actors["docker"]["upgrades"]}
+
+    def counted(self, name):
+        """How often since the test began."""
+        return self.counters()[name] - self.before[name]
 
     def wait_over(self):
         """No console is left here, nor anything it held."""
         self.agent.wait_status("no console", lambda status: status["actors"]["console"]["consoles"] == 0)
         self.agent.wait_quiet()
+        self.entry.wait_quiet()
 
 
 @pytest.fixture
-def node(real_agent, sdk, target):
-    yield Node(real_agent, sdk, target)
-    # The token is nowhere in the log.
-    assert TOKEN not in real_agent.log()
-    if not real_agent.ended:
-        real_agent.wait_status("no console", lambda status: status["actors"]["console"]["consoles"] == 0)
+def node(request, where):
+    docker = __import__("docker")
+    if where == "own":
+        socket, agent = (request.getfixturevalue(name) for name in ("engine", "real_agent"))
+        entry, headers = agent, {}
+    else:
+        entry, other, socket = request.getfixturevalue("away")
+        agent, headers = other.agent, target(other)
+        show_logs_of(request, entry, agent)
+    with contextlib.closing(docker.APIClient(base_url=f"unix://{socket}", version="auto")) as sdk:
+        yield Node(entry, agent, sdk, headers)
+        for container in sdk.containers(all=True):
+            sdk.remove_container(container["Id"], force=True, v=True)
+    for one in {entry, agent}:
+        assert TOKEN not in one.log()
+    if not agent.ended:
+        agent.wait_status("no console", lambda status: status["actors"]["console"]["consoles"] == 0)
 
 
 @pytest.fixture
@@ -180,8 +216,8 @@ def test_origin(agent, scripted):
 
 def test_the_101_has_what_it_needs_and_no_more(node, container):
     made = node.create_exec(container, "true")
-    headers = {"Sec-WebSocket-Protocol": "chat", "Sec-WebSocket-Extensions": "permessage-deflate", **node.target}
-    with RawConsole(node.agent, f"/websocket/exec?id={made}", headers) as console:
+    headers = {"Sec-WebSocket-Protocol": "chat", "Sec-WebSocket-Extensions": "permessage-deflate"}
+    with node.open(f"/websocket/exec?id={made}", RawConsole, headers) as console:
         head = console.head
         assert head.get("Sec-WebSocket-Accept") == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
         assert (head.get("Upgrade"), head.get("Connection").lower()) == ("websocket", "upgrade")
@@ -205,10 +241,10 @@ def test_a_shell_under_every_prefix(node, container):
 
 def test_resize_while_it_is_open(node, container):
     made = node.create_exec(container, "sh")
-    with Console(node.agent, f"/websocket/exec?id={made}", node.target) as console:
+    with node.open(f"/websocket/exec?id={made}") as console:
         console.until("# ")
         for rows, columns in ((31, 97), (50, 132)):
-            answer = node.agent.client().request("POST", f"/exec/{made}/resize?h={rows}&w={columns}", node.target)
+            answer = node.request("POST", f"/exec/{made}/resize?h={rows}&w={columns}")
             assert answer.status in (200, 201)
             console.type("stty size\r")
             console.until(f"{rows} {columns}\r\n")
@@ -251,7 +287,7 @@ def test_input_that_nobody_reads_waits(node, container):
             while sent < 64 << 20:
                 console.send(message)
                 sent += len(message)
-        assert node.consoles()["waiting_bytes"] <= 512 * 1024
+        assert node.counters()["waiting_bytes"] <= 512 * 1024
         assert node.agent.status()["payload"]["used"] <= 2 << 20
         console.reset()  # a plain FIN would stand behind the bytes that nobody reads
     node.wait_over()
@@ -281,16 +317,16 @@ def test_an_exec_without_a_terminal(node, container):
 
 
 def test_the_engines_refusal_is_the_reason(node, container):
-    with Console(node.agent, "/websocket/exec?id=abcdef", node.target) as console:
+    with node.open("/websocket/exec?id=abcdef") as console:
         assert console.wait_close() == (1011, "No such exec instance: abcdef")
-    with Console(node.agent, "/websocket/attach?id=abcdef", node.target) as console:
+    with node.open("/websocket/attach?id=abcdef") as console:
         assert console.wait_close() == (1011, "No such container: abcdef")
     with node.exec(container, "no-such-program") as console:  # the engine says it as output
         assert console.wait_close()[0] == 1000
         assert "no-such-program" in console.text
     made = node.create_exec(container, "true")
     node.sdk.pause(container)
-    for console in (node.attach(container), Console(node.agent, f"/websocket/exec?id={made}", node.target)):
+    for console in (node.attach(container), node.open(f"/websocket/exec?id={made}")):
         with console:
             code, reason = console.wait_close()
             assert code == 1011 and "is paused" in reason
@@ -312,7 +348,7 @@ def test_the_clients_close_is_answered_and_ends_the_engines_side(node, container
             console.type("x")
             console.until("x")
             assert console.close(code)[0] == code
-            assert node.consoles()["client_closed"] == number + 1
+            assert node.counted("client_closed") == number + 1
         node.wait_over()
 
 
@@ -343,7 +379,7 @@ def test_many_at_once(node, container):
             console.type(f"number {number}.\r")
         for number, console in enumerate(consoles):
             console.until(f"number {number}.")
-        assert node.consoles()["consoles"] == 20
+        assert node.counters()["consoles"] == 20
         for console in consoles:
             assert console.close() == (1000, "")
     node.wait_over()
@@ -357,7 +393,7 @@ def test_attach_with_a_terminal(node):
     with node.attach(container) as console:
         console.type("echo $((6 * 7)) here\r")
         console.until("42 here\r\n")
-        answer = node.agent.client().request("POST", f"/containers/{container}/resize?h=33&w=99", node.target)
+        answer = node.request("POST", f"/containers/{container}/resize?h=33&w=99")
         assert answer.status == 200
         console.type("stty size\r")
         console.until("33 99\r\n")
@@ -385,7 +421,7 @@ def test_attach_before_the_start(node):
     """The engine lets one wait for a container that does not run yet."""
     container = node.sdk.create_container(IMAGE, ["echo", "first words"], stdin_open=True)["Id"]
     with node.attach(container) as console:
-        node.agent.wait_status("attached", lambda status: status["actors"]["docker"]["upgrades"] == 1)
+        wait_until("attached", lambda: node.counted("upgrades") == 1)
         node.sdk.start(container)
         assert console.wait_close() == (1000, "")
         assert console.text == "first words\n"
@@ -394,6 +430,7 @@ def test_attach_before_the_start(node):
 # ------------------------------------------------------------------------------------------------------------------- what is shown
 
 
+@own_only
 def test_the_token_is_shown_nowhere(node, container):
     tap = Running([str(BINARY), "tap", "--control", str(node.agent.control), "--json"], node.agent.environment, None)
     with tap:
@@ -414,6 +451,7 @@ def test_the_token_is_shown_nowhere(node, container):
 # ------------------------------------------------------------------------------------------------------------------------ the end
 
 
+@own_only
 def test_stopping_says_so(node, container):
     with node.exec(container, "cat") as console:
         console.type("x")
@@ -463,7 +501,7 @@ def test_violations_close_with_1002(node, container):
         with node.raw(container) as console:
             console.send(data)
             assert console.close_code() == 1002, name
-        assert node.consoles()["protocol_errors"] == number + 1, name
+        assert node.counted("protocol_errors") == number + 1, name
     node.wait_over()
 
 
@@ -501,7 +539,7 @@ def test_a_promise_of_a_huge_message_costs_nothing(node, container):
         with flat_memory(node.agent, 4 << 20):
             console.send(frame(0x82, b"x", length=1 << 62))
             console.send(b"y" * 100)
-            assert node.agent.get("/ping").status == 204
+            assert node.entry.get("/ping").status == 204
     node.wait_over()
 
 
@@ -511,14 +549,14 @@ def test_a_flood_of_pings_to_a_client_that_does_not_read(node, container):
         with flat_memory(node.agent), contextlib.suppress(TimeoutError):
             for _ in range(200):
                 console.send(frame(0x89, bytes(125)) * 200)
-        assert node.agent.get("/ping").status == 204
+        assert node.entry.get("/ping").status == 204
     node.wait_over()
 
 
 def test_output_for_a_client_that_does_not_read(node, container):
     with node.exec(container, "yes", kind=RawConsole), flat_memory(node.agent):
-        wait_until("output waits", lambda: node.consoles()["waiting_bytes"] > 0)
-        assert node.consoles()["waiting_bytes"] <= 256 * 1024
+        wait_until("output waits", lambda: node.counters()["waiting_bytes"] > 0)
+        assert node.counters()["waiting_bytes"] <= 256 * 1024
         assert node.agent.status()["payload"]["used"] <= 2 << 20
-        assert node.agent.get("/ping").status == 204
+        assert node.entry.get("/ping").status == 204
     node.wait_over()

@@ -286,6 +286,90 @@ def test_the_python_sdk_reaches_every_node_through_any_agent(receiver, number):
         gc.collect()
 
 
+# ------------------------------------------------------------------------------------------------------------ rolling update
+#
+# Before anything is broken: while an update is under way, Swarm takes the agent of a node that comes back to it down at once, beside
+# the one whose turn it is. A worker that was a manager comes back seconds after everybody calls it a worker.
+
+
+class Load:
+    """Clients that list and look while agents are replaced. A client that cannot connect, or is cut off, tries the next agent once."""
+
+    def __init__(self, swarm):
+        self.swarm, self.answers, self.failures, self.lock, self.turn = swarm, [], [], threading.Lock(), 0
+
+    def once(self):
+        with self.lock:
+            self.turn += 1
+            turn = self.turn
+        path = ("/containers/json?all=1", "/images/json", "/version", "/networks")[turn % 4]
+        begin, errors = time.time(), []
+        for node in [*self.swarm, *self.swarm][turn % 3 :][:2]:
+            tried = time.time()
+            try:
+                answer = node.get(path, seconds=10)
+            except (OSError, Cut) as failure:
+                errors.append(f"{node} at {tried:.3f} for {time.time() - tried:.3f} s: {failure!r}")
+                continue
+            if answer.status != 200:
+                self.failures.append(f"{path} through {node}: {answer.status} {answer.body[:200]}")
+            elif path.startswith("/containers"):
+                self.answers.append((begin, time.time(), node, answer.json()))
+            return
+        self.failures.append(f"{path}: two agents in a row: {'; '.join(errors)}")
+
+
+def agent_gaps(node, since):
+    """(from, to) in Unix seconds when this node had no agent that the others could know: from the signal that ended one to a second
+    after the next became healthy, which is when DNS names it."""
+    lines = node.docker("events", "--since", str(int(since)), "--until", str(int(time.time()) + 1), "--format", "{{json .}}",
+                        "--filter", f"label=com.docker.swarm.service.name={SERVICE}")  # fmt: skip
+    gaps, open_since = [], None
+    for event in map(json.loads, lines.splitlines()):
+        at = event["timeNano"] / 1e9
+        if event["Action"] in ("kill", "die") and open_since is None:
+            open_since = at
+        elif event["Action"] == "health_status: healthy" and open_since is not None:
+            gaps.append((open_since, at + 1))
+            open_since = None
+    assert open_since is None, f"{node} has no healthy agent at the end"
+    return gaps
+
+
+@pytest.mark.limit(240)
+def test_rolling_to_another_image_under_load_loses_and_doubles_nothing(swarm):
+    truth = {node.name: {row for row in node.container_ids()} - {node.agent_container()} for node in swarm}
+    old = {node: node.agent_container() for node in swarm}
+    since, load = time.time(), Load(swarm)
+    with contextlib.ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(Repeated(load.once))
+        swarm[1].docker("service", "update", "--detach", "--image", NEXT_IMAGE, SERVICE)
+
+        def rolled():
+            return all(
+                NEXT_IMAGE in node.docker("ps", "--filter", "health=healthy", "--format", "{{.Image}}", check=False)
+                for node in swarm
+            )
+
+        wait_until("a new agent on every node", rolled, 150)
+        swarm.wait_whole()
+    assert all(node.agent_container() not in (None, old[node]) for node in swarm)
+    gaps = {node.name: agent_gaps(node, since) for node in swarm}
+    assert not load.failures, (gaps, load.failures[:5])
+    assert len(load.answers) > 50
+    assert all(len(gap) == 1 for gap in gaps.values()), gaps
+    for begin, end, through, rows in load.answers:
+        pairs = [(node_of(row), row["Id"]) for row in rows]
+        assert len(pairs) == len(set(pairs)), f"a row twice through {through}"
+        for name, ids in truth.items():
+            has_agent = not any(begin < to and end > since_ for since_, to in gaps[name])
+            shown = {row for node, row in pairs if node == name}
+            if has_agent:
+                lost = {row for row in ids if not any(row.startswith(one) or one.startswith(row) for one in shown)}
+                assert not lost, f"rows of {name} lost through {through}, {begin - since:.2f} s after the start: {gaps}"
+
+
 # ---------------------------------------------------------------------------------------------------- what goes and returns
 
 
@@ -430,87 +514,6 @@ def test_a_promoted_worker_becomes_a_manager_for_all_and_a_demoted_one_does_not_
     # A demoted engine refuses what is the manager's; then somebody else must be asked, and soon.
     wait_until("node2 hands on what is the manager's", lambda: swarm[2].get("/nodes").status == 200, 30)
     wait_until("all call node2 a worker", lambda: role("node2") == {"worker"}, 100)
-
-
-# ------------------------------------------------------------------------------------------------------------ rolling update
-
-
-class Load:
-    """Clients that list and look while agents are replaced. A client that cannot connect, or is cut off, tries the next agent once."""
-
-    def __init__(self, swarm):
-        self.swarm, self.answers, self.failures, self.lock, self.turn = swarm, [], [], threading.Lock(), 0
-
-    def once(self):
-        with self.lock:
-            self.turn += 1
-            turn = self.turn
-        path = ("/containers/json?all=1", "/images/json", "/version", "/networks")[turn % 4]
-        begin, errors = time.time(), []
-        for node in [*self.swarm, *self.swarm][turn % 3 :][:2]:
-            tried = time.time()
-            try:
-                answer = node.get(path, seconds=10)
-            except (OSError, Cut) as failure:
-                errors.append(f"{node} at {tried:.3f} for {time.time() - tried:.3f} s: {failure!r}")
-                continue
-            if answer.status != 200:
-                self.failures.append(f"{path} through {node}: {answer.status} {answer.body[:200]}")
-            elif path.startswith("/containers"):
-                self.answers.append((begin, time.time(), node, answer.json()))
-            return
-        self.failures.append(f"{path}: two agents in a row: {'; '.join(errors)}")
-
-
-def agent_gaps(node, since):
-    """(from, to) in Unix seconds when this node had no agent that the others could know: from the signal that ended one to a second
-    after the next became healthy, which is when DNS names it."""
-    lines = node.docker("events", "--since", str(int(since)), "--until", str(int(time.time()) + 1), "--format", "{{json .}}",
-                        "--filter", f"label=com.docker.swarm.service.name={SERVICE}")  # fmt: skip
-    gaps, open_since = [], None
-    for event in map(json.loads, lines.splitlines()):
-        at = event["timeNano"] / 1e9
-        if event["Action"] in ("kill", "die") and open_since is None:
-            open_since = at
-        elif event["Action"] == "health_status: healthy" and open_since is not None:
-            gaps.append((open_since, at + 1))
-            open_since = None
-    assert open_since is None, f"{node} has no healthy agent at the end"
-    return gaps
-
-
-@pytest.mark.limit(240)
-def test_rolling_to_another_image_under_load_loses_and_doubles_nothing(swarm):
-    truth = {node.name: {row for row in node.container_ids()} - {node.agent_container()} for node in swarm}
-    old = {node: node.agent_container() for node in swarm}
-    since, load = time.time(), Load(swarm)
-    with contextlib.ExitStack() as stack:
-        for _ in range(3):
-            stack.enter_context(Repeated(load.once))
-        swarm[1].docker("service", "update", "--detach", "--image", NEXT_IMAGE, SERVICE)
-
-        def rolled():
-            return all(
-                NEXT_IMAGE in node.docker("ps", "--filter", "health=healthy", "--format", "{{.Image}}", check=False)
-                for node in swarm
-            )
-
-        wait_until("a new agent on every node", rolled, 150)
-        swarm.wait_whole()
-    assert all(node.agent_container() not in (None, old[node]) for node in swarm)
-    gaps = {node.name: agent_gaps(node, since) for node in swarm}
-    assert not load.failures, (gaps, load.failures[:5])
-    assert len(load.answers) > 50
-    assert all(len(gap) == 1 for gap in gaps.values()), gaps
-    for begin, end, through, rows in load.answers:
-        pairs = [(node_of(row), row["Id"]) for row in rows]
-        assert len(pairs) == len(set(pairs)), f"a row twice through {through}"
-        for name, ids in truth.items():
-            has_agent = not any(begin < to and end > since_ for since_, to in gaps[name])
-            shown = {row for node, row in pairs if node == name}
-            if has_agent:
-                lost = {row for row in ids if not any(row.startswith(one) or one.startswith(row) for one in shown)}
-                assert not lost, f"rows of {name} lost through {through}, {begin - since:.2f} s after the start: {gaps}"
 
 
 def test_status_counts_what_membership_judged(swarm):

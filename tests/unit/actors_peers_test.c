@@ -580,6 +580,30 @@ static size_t agents_known (struct harness *harness)
     return agents;
 }
 
+/* Contract 5.6: a console whose agent cannot be reached is answered in plain text. */
+static void a_console_on_a_node_out_of_reach (void **state)
+{
+    (void) state;
+    struct agent agent = agent_new (), other = agent_new ();
+    struct harness *harness = begin ();
+    struct asked asked = {.method = "GET", .target = "/v2/websocket/attach?id=a", .node = "n2", .upgrade = "websocket"};
+    expect_error (harness, ask (harness, asked), 503, "Service Unavailable", "");
+    tell_member (harness, &agent, (struct known){.id = "n2", .name = "node2", .tls_key = other.tls->key_hash});
+    uint64_t stream = ask (harness, asked);
+    struct session session = agent_accept (harness, &agent);
+    expect_error (harness, stream, 503, "Service Unavailable", "");
+    session_free (&session);
+    /* The engine's own WebSocket is no console of the agent's. */
+    asked.target = "/containers/a/attach/ws";
+    stream = ask (harness, asked);
+    session = agent_accept (harness, &agent);
+    expect_error (harness, stream, 502, s_no_agent, "another TLS key");
+    session_free (&session);
+    harness_destroy (harness);
+    agent_free (&agent);
+    agent_free (&other);
+}
+
 static void members_without_streams_are_forgotten (void **state)
 {
     (void) state;
@@ -787,6 +811,7 @@ int main (void)
         cmocka_unit_test_teardown (another_key_than_announced, harness_teardown),
         cmocka_unit_test_teardown (a_member_without_a_key, harness_teardown),
         cmocka_unit_test_teardown (unknown_and_gone_members, harness_teardown),
+        cmocka_unit_test_teardown (a_console_on_a_node_out_of_reach, harness_teardown),
         cmocka_unit_test_teardown (members_without_streams_are_forgotten, harness_teardown),
         cmocka_unit_test_teardown (managers_are_tried_in_turn, harness_teardown),
         cmocka_unit_test_teardown (a_body_waits_for_the_right_manager, harness_teardown),
