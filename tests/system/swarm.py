@@ -18,7 +18,7 @@ from pathlib import Path
 from agent import BINARY, ROOT, clean_environment, sign
 from docker_cli import DOCKER, Docker
 from https_client import Client, Cut
-from waiting import wait_until
+from waiting import NotInTime, wait_until
 
 LAB = ROOT / "deploy" / "lab" / "swarm"
 BUILD_IMAGE = ROOT / "deploy" / "build-image"
@@ -70,7 +70,7 @@ class Node:
         self.docker("rm", "-f", "here", check=False)
         script = "echo ready on $(hostname); while :; do sleep 1; done"
         labels = ["--label", f"node={self}", "--label", "stays"]
-        self.docker("run", "-d", "--name", "here", "--hostname", self, *labels, "--restart", "always", BUSYBOX, "sh", "-c", script)
+        self.docker("run", "-d", "--name", "here", "--hostname", self, *labels, "--restart", "always", "--stop-timeout", "1", BUSYBOX, "sh", "-c", script)
 
     def ask_engine(self, path):
         """(status, JSON) of a GET that the engine answers directly."""
@@ -157,6 +157,10 @@ class Node:
 
     def start(self):
         self.swarm.lab("start", self.name)
+
+    def restart_engine(self):
+        self.swarm.touched = True
+        self.swarm.lab("restart", self.name)
 
     def change_role(self, change):
         """promote or demote"""
@@ -254,10 +258,24 @@ class Swarm:
 
     def wait_whole(self, seconds=UP):
         """Until every agent lists every node."""
-        wait_until("every agent lists every node", self.is_whole, seconds)
+        try:
+            wait_until("every agent lists every node", self.is_whole, seconds)
+        except NotInTime as error:
+            raise NotInTime(f"{error}: {'; '.join(map(self.why_not_whole, self.nodes))}") from None
 
     def is_whole(self):
         return all(set(node.agents() or ()) == {other.name for other in self.nodes} for node in self.nodes)
+
+    def why_not_whole(self, node):
+        """In a few words, whose fault it may be: the agent's, or that its port is not published."""
+        try:
+            listed = sorted(agent["NodeName"] for agent in node.get("/agents", seconds=5).json())
+            return f"{node} lists {listed}"
+        except (OSError, Cut) as error:
+            health = node.docker("inspect", "-f", "{{.State.Health.Status}}", node.agent_container() or "none", check=False)
+            rules = [self.lab("enter", node.name, "iptables", "-t", table, "-S", "DOCKER").stdout for table in ("nat", "filter")]
+            published = [line for line in "\n".join(rules).splitlines() if "9001" in line]
+            return f"{node}: {error!r}; its container: {health or "none"}; rules: {published}"
 
     # -------------------------------------------------------------------------------------------------- between tests
 

@@ -205,6 +205,10 @@ def test_a_swarm_is_cut_killed_and_mended_and_leaves_nothing(swarm_lab):
     swarm("kill", swarm_lab, "node2", "--engine", check=True)
     assert (column("LINK", "node2"), column("ENGINE", "node2")) == ("up", "down")
     swarm("start", swarm_lab, "node2", check=True)
+    pid_file = f"{swarm_lab}/node2/run/docker.pid"
+    before = open(pid_file).read()
+    swarm("restart", swarm_lab, "node2", check=True)
+    assert column("ENGINE", "node2") == "up" and open(pid_file).read() != before
     swarm("kill", swarm_lab, "node2", check=True)
     assert (column("LINK", "node2"), column("ENGINE", "node2")) == ("off", "down")
     swarm("start", swarm_lab, "node2", check=True)

@@ -485,20 +485,25 @@ def test_a_quarter_of_all_packets_lost_makes_nobody_dead(swarm):
     assert {node: node.counter("deaths") for node in swarm} == deaths
 
 
-def test_an_engine_that_is_started_anew(swarm):
+@pytest.mark.limit(200)
+def test_an_engine_that_crashes_and_one_that_is_restarted(swarm):
     broken, observer = swarm[2], swarm[1]
     broken.kill_engine()
     answer, seconds = timed(lambda: observer.get("/containers/json"))
     assert answer.status == 200 and seconds < QUICKLY
     assert {node_of(row) for row in answer.json()} == {"node1", "node3"} and missing(answer) <= {"node2"}
-    broken.start()
-    swarm.wait_running()
-    swarm.wait_whole()
 
     def all_answer():
         answer = observer.get("/containers/json")
         return missing(answer) == set() and {node_of(row) for row in answer.json()} == set(NODES)
 
+    # What a crashed engine leaves of its published ports may keep this machine from its new agent, but no other agent.
+    broken.start()
+    swarm.wait_running()
+    wait_until("all nodes are in the list again", all_answer)
+    broken.restart_engine()
+    swarm.wait_running()
+    swarm.wait_whole()
     wait_until("all nodes are in the list", all_answer)
 
 
