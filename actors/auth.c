@@ -2,10 +2,11 @@
  *
  * Modes    secret    the client signs the secret; any key that does is good, nothing is registered
  *          pinned    the client signs the constant with one of the keys of AGENT_PUBLIC_KEY
- *          default   the first key whose signature verifies is registered and kept; from then on only its signatures
- * count In       request, from ingress: forwarded to the router, or answered with 403; abort: forwarded forget,
- * inspect: from control Out      listen to ingress when nobody registered within AGENT_SECRET_TIMEOUT Memory
- * SECRET_KEYS parsed keys, VERIFIED_PAIRS remembered pairs, SOURCES addresses that were already told about in the log
+ *          default   the first key whose signature verifies is registered and kept; only its signatures count then
+ * In       request, from ingress: forwarded to the router, or answered with 403; abort: forwarded
+ *          forget, inspect: from control
+ * Out      listen to ingress when nobody registered within AGENT_SECRET_TIMEOUT
+ * Memory   SECRET_KEYS parsed keys, VERIFIED_PAIRS remembered pairs, SOURCES addresses that the log has told about
  *
  * The signature covers a constant, so a pair that verified once always will, and is remembered. Portainer signs each
  * request afresh: then a request costs one verification, with a key that was parsed once.

@@ -224,14 +224,15 @@ static void open_file (struct get *get)
 static bool read_bytes (struct get *get)
 {
     struct task *task = &get->browse.task;
-    size_t room = TASK_OUTPUT_BYTES - task->output_end, wanted = get->left < room ? (size_t) get->left : room;
-    ssize_t length = pread (get->file, task->buffer.bytes + task->output_end, wanted, (off_t) get->at);
+    size_t room;
+    char *place = task_place (task, &room);
+    ssize_t length = pread (get->file, place, get->left < room ? (size_t) get->left : room, (off_t) get->at);
     if (length <= 0)
     {
         task_fail (task, 500, s_message, length < 0 ? strerror (errno) : "the file became shorter while it was sent");
         return false;
     }
-    task->output_end += (size_t) length;
+    task_filled (task, (size_t) length);
     get->at += (uint64_t) length;
     get->left -= (uint64_t) length;
     return true;
@@ -240,7 +241,7 @@ static bool read_bytes (struct get *get)
 static void fill (struct get *get)
 {
     struct task *task = &get->browse.task;
-    while (task->output_end < TASK_OUTPUT_BYTES)
+    while (task->room)
     {
         if (get->part_at < get->part_length)
             get->part_at += task_output (task, slice_of (get->part + get->part_at, get->part_length - get->part_at));

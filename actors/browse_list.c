@@ -153,11 +153,11 @@ static void write_entries (struct list *list)
     struct task *task = &list->browse.task;
     for (unsigned looks = 0; list->next < list->count && looks < LOOKS_MAX; looks++)
     {
-        if (TASK_OUTPUT_BYTES - task->output_end < ENTRY_BYTES_MAX)
+        if (task->room < ENTRY_BYTES_MAX)
             return;
         write_entry (list, list->names + list->order[list->next++]);
     }
-    if (list->next < list->count)
+    if (list->next < list->count || task->room < ENTRY_BYTES_MAX)
         return;
     task_output (task, SLICE ("]\n"));
     task->finished = true;

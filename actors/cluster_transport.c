@@ -2,14 +2,14 @@
  *
  * A link lives as long as its TCP connection and is never repaired: when it ends, the next packet makes a new one. What
  * was written and is not acknowledged for UNACKNOWLEDGED_TIME ends it (TCP_USER_TIMEOUT). So a link across a cable that
- * was cut is gone two seconds later and not when TCP's ever longer pauses are over, a cable that is whole again is used by
- * the first packet, and no heartbeat costs anything while all is well.
+ * was cut is gone two seconds later and not when TCP's ever longer pauses are over, a cable that is whole again is used
+ * by the first packet, and no heartbeat costs anything while all is well.
  *
- * A connection that has lost a segment stalls: nothing behind it arrives before TCP has repeated it, after 0.2 s and, as
- * it repeats at a constant pace here, every 0.2 s (TCP_THIN_LINEAR_TIMEOUTS: tcp(7) would wait ever longer). So a peer to
- * whom a link stalls, or is slow to be made, gets a second and a third one, and every packet goes over all of them;
- * whichever is not stalled brings it in time. Gossip does not mind to hear a thing twice. When no segment was lost for
- * CALM_TIME, one link stays.
+ * A connection that has lost a segment stalls: nothing behind it arrives before TCP has repeated it, after 0.2 s and,
+ * as it repeats at a constant pace here, every 0.2 s (TCP_THIN_LINEAR_TIMEOUTS: tcp(7) would wait ever longer). So a
+ * peer to whom a link stalls, or is slow to be made, gets a second and a third one, and every packet goes over all of
+ * them; whichever is not stalled brings it in time. Gossip does not mind to hear a thing twice. When no segment was
+ * lost for CALM_TIME, one link stays.
  */
 #include "cluster_transport.h"
 

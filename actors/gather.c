@@ -4,9 +4,9 @@
  * In       request, from the router: a list for `client`; credit, abort from that client; response, body, end, abort
  *          from docker and peers; member, from membership; engine, from docker; inspect
  * Out      request, credit, abort to docker (the own node) and peers (the others); response, body, end to the client
- * Limits   GATHER_LISTS_MAX lists (503), MEMBERS_MAX branches each; a window a branch (it fails without one); an
- * element of JSON_LIST_ELEMENT_MAX (its node fails); GATHER_HELD_MAX of unfinished elements Timers   a branch has
- * --list-time until its first byte, GATHER_LOST_TIME when its node has left the cluster
+ * Limits   GATHER_LISTS_MAX lists (503), MEMBERS_MAX branches each; a window a branch (it fails without one);
+ *          an element of JSON_LIST_ELEMENT_MAX (its node fails); GATHER_HELD_MAX of unfinished elements
+ * Timers   a branch has --list-time until its first byte, GATHER_LOST_TIME when its node has left the cluster
  *
  * A node that fails is left out, named in Shoal-Missing-Nodes (in the trailer of that name when it fails after the
  * head), logged and counted. When all fail, there is no list: what they agree on is passed on. A request's body is

@@ -7,7 +7,7 @@
  *     on the reactor                              on a worker
  *     task_start ──────────────────────────────▶  work() ── head, output, finished, wants_body
  *     sends head and output within the credit  ◀──┘
- *     when all output is out, or body has come ▶  work() …
+ *     when all output is out, or body has come ▶  work() …   (as much as the client is ready for)
  *     after the end, or an abort ──────────────▶  release() ─▶ freed
  */
 #pragma once
@@ -26,8 +26,9 @@
 
 enum
 {
-    TASKS_MAX = 128,                          /* requests on files at a time (503) */
-    TASK_OUTPUT_BYTES = PAYLOAD_BUFFER_BYTES, /* of one step, at most */
+    TASKS_MAX = 128,        /* requests on files at a time (503) */
+    TASK_BLOCKS = 4,        /* of PAYLOAD_BUFFER_BYTES: the output of one step, at most */
+    TASK_STEP_LEAST = 4096, /* bytes that a step may put out, however little the client is ready for */
     TASK_HEADERS_MAX = 6,
     TASK_TEXT_BYTES = 512,             /* for values of headers */
     TASK_HUNG_TIME = 10000,            /* ms; a step that takes so long hangs */
@@ -80,6 +81,13 @@ struct pieces
     size_t bytes;
 };
 
+/* A block of output, of which the bytes from at to end are still to be sent. */
+struct block
+{
+    char *bytes;
+    size_t at, end;
+};
+
 struct task
 {
     struct job job;
@@ -112,8 +120,10 @@ struct task
     size_t header_count;
     char text[TASK_TEXT_BYTES]; /* values of headers live here */
     size_t text_length;
-    struct payload_buffer buffer; /* output: TASK_OUTPUT_BYTES */
-    size_t output_at, output_end;
+    struct block output[TASK_BLOCKS];
+    unsigned blocks; /* of output that were begun */
+    unsigned sent;   /* and those that are gone */
+    size_t room;     /* bytes that the step may still put out */
 };
 
 /* --------------------------------------------------------------------------------------------------- life of a task */
@@ -146,6 +156,10 @@ void task_fail (struct task *task, unsigned status, const char *message, const c
 void task_done (struct task *task);
 /* Adds output. Returns how much of it had room. */
 size_t task_output (struct task *task, struct slice bytes);
+/* Where output may be put without a copy: *room bytes, 0 when the step may put out no more. task_filled() adds what
+ * was. */
+char *task_place (struct task *task, size_t *room);
+void task_filled (struct task *task, size_t length);
 
 /* ---------------------------------------------------------------------------------------------- what tasks are about
  */

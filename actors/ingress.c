@@ -4,10 +4,11 @@
  * Owns     the listening socket, all clients' connections, the TLS key and certificate.
  * In       response, body, end, credit, abort: of a stream; from whoever answers it
  *          engine: the address to put into the certificate; listen: open or close the API; stop; inspect
- * Out      request to auth; body, end, credit, abort to the far end; stopped, report to control; identity to
- *          membership
- * Limits   connections (503), unfinished heads (503), payload in flight (503), head size and fields (431), times (408,
- * close) Timers   one per connection; accepting again after EMFILE; the certificate's age; the grace time of a stop
+ * Out      request to auth; body, end, credit, abort to the far end; stopped, report to control;
+ *          identity to membership
+ * Limits   connections (503), unfinished heads (503), payload in flight (503), head size and fields (431),
+ *          times (408, close)
+ * Timers   one per connection; accepting again after EMFILE; the certificate's age; the grace time of a stop
  */
 #include "ingress.h"
 

@@ -41,6 +41,27 @@ static void free_payload (void *bytes, void *buffer)
     let_go (buffer);
 }
 
+char *payload_block_new (void)
+{
+    return new_block ();
+}
+
+void payload_block_free (char *block)
+{
+    let_go (block);
+}
+
+void payload_from_block (zmq_msg_t *payload, char *block, char *at, size_t length)
+{
+    if (length < PAYLOAD_HAND_OVER)
+    {
+        payload_copy (payload, at, length);
+        let_go (block);
+    }
+    else
+        ensure (zmq_msg_init_data (payload, at, length, free_payload, block) == 0);
+}
+
 void payload_buffer_init (struct payload_buffer *buffer)
 {
     *buffer = (struct payload_buffer){.bytes = new_block ()};

@@ -20,6 +20,11 @@ struct payload_buffer
 void payload_buffer_init (struct payload_buffer *buffer);
 void payload_buffer_free (struct payload_buffer *buffer);
 
+/* A block of PAYLOAD_BUFFER_BYTES for one payload. Either of the two other functions ends it; at lies in it. */
+char *payload_block_new (void);
+void payload_block_free (char *block);
+void payload_from_block (zmq_msg_t *payload, char *block, char *at, size_t length);
+
 /* Makes a payload of bytes that lie in the buffer: hands the buffer over when they are many, copies them when they are
  * few. The caller may read the old bytes, which the receiver may be done with on another thread, until the next buffer
  * is handed over, and must not write to those that were. */

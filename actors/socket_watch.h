@@ -34,5 +34,6 @@ int socket_monitor_take (void *monitor, uint32_t *value);
 void socket_monitor_destroy (void *socket, void **monitor);
 
 /* Has TCP repeat what is lost at a constant pace, not ever more slowly, as long as little is on its way
- * (TCP_THIN_LINEAR_TIMEOUTS). descriptor is libzmq's, from ZMQ_EVENT_CONNECTED or _ACCEPTED: it may be closed already. */
+ * (TCP_THIN_LINEAR_TIMEOUTS). descriptor is libzmq's, from ZMQ_EVENT_CONNECTED or _ACCEPTED, and may be closed already.
+ */
 void socket_repeat_steadily (int descriptor);

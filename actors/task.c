@@ -35,6 +35,16 @@ static size_t pieces_free (struct pieces *pieces)
     return bytes;
 }
 
+/* ------------------------------------------------------------------------------------------------------------- output
+ */
+
+static void output_free (struct task *task)
+{
+    for (; task->sent < task->blocks; task->sent++)
+        payload_block_free (task->output[task->sent].bytes);
+    task->blocks = task->sent = 0;
+}
+
 /* ----------------------------------------------------------------------------------------------------- birth and death
  */
 
@@ -49,7 +59,7 @@ static void destroy (struct task *task)
         }
     host->count--;
     pieces_free (&task->input);
-    payload_buffer_free (&task->buffer);
+    output_free (task);
     free (task);
 }
 
@@ -67,6 +77,8 @@ static void run_release (struct job *job)
 
 static void submit (struct task *task)
 {
+    size_t most = TASK_BLOCKS * PAYLOAD_BUFFER_BYTES;
+    task->room = task->credit < TASK_STEP_LEAST ? TASK_STEP_LEAST : task->credit < most ? (size_t) task->credit : most;
     task->busy = true;
     worker_pool_submit (task->host->pool, &task->job);
 }
@@ -137,7 +149,6 @@ struct task *task_new (struct host *host, struct message *message, const struct 
     host->tasks = task;
     host->count++;
     host->counters.requests++;
-    payload_buffer_init (&task->buffer);
     stream_table_put (&host->streams, subject.stream, task);
     if (credit)
     {
@@ -198,21 +209,28 @@ static void send_head (struct task *task)
     actor_send (task->host->actor, task->client, MESSAGE_response, &task->subject, &fields, NULL);
 }
 
-static void send_output (struct task *task)
+/* Sends as much of the output as the client is ready for. Returns whether that was all. */
+static bool send_output (struct task *task)
 {
-    size_t left = task->output_end - task->output_at;
-    size_t length = left < task->credit ? left : (size_t) task->credit;
-    if (length == 0)
-        return;
-    char *bytes = task->buffer.bytes + task->output_at;
-    zmq_msg_t payload;
-    if (length == left)
-        payload_from_buffer (&payload, &task->buffer, bytes, length);
-    else
-        payload_copy (&payload, bytes, length);
-    task->output_at += length;
-    task->credit -= length;
-    actor_send (task->host->actor, task->client, MESSAGE_body, &task->subject, NULL, &payload);
+    for (; task->sent < task->blocks; task->sent++)
+    {
+        struct block *block = &task->output[task->sent];
+        size_t left = block->end - block->at, length = left < task->credit ? left : (size_t) task->credit;
+        if (length == 0)
+            return false;
+        zmq_msg_t payload;
+        if (length == left)
+            payload_from_block (&payload, block->bytes, block->bytes + block->at, length);
+        else
+            payload_copy (&payload, block->bytes + block->at, length);
+        block->at += length;
+        task->credit -= length;
+        actor_send (task->host->actor, task->client, MESSAGE_body, &task->subject, NULL, &payload);
+        if (length < left)
+            return false;
+    }
+    task->blocks = task->sent = 0;
+    return true;
 }
 
 /* The body that the last step was given is used up: more may come. */
@@ -239,7 +257,6 @@ static void next_step (struct task *task)
     }
     else if (task->answered && task->credit == 0)
         return; /* a client that does not read costs no work and no memory */
-    task->output_at = task->output_end = 0;
     submit (task);
 }
 
@@ -259,8 +276,7 @@ static void advance (struct task *task)
     }
     if (task->has_head && !task->answered)
         send_head (task);
-    send_output (task);
-    if (task->output_at < task->output_end)
+    if (!send_output (task))
         return;
     if (!task->finished)
     {
@@ -316,13 +332,42 @@ void task_header (struct task *task, struct slice name, struct slice value)
     task->headers[task->header_count++] = (struct header){name, slice_of (copy, value.len)};
 }
 
+char *task_place (struct task *task, size_t *room)
+{
+    *room = 0;
+    if (task->room == 0)
+        return NULL;
+    if (task->blocks == 0 || task->output[task->blocks - 1].end == PAYLOAD_BUFFER_BYTES)
+    {
+        ensure (task->blocks < TASK_BLOCKS); /* a step begins with none, and with room for no more */
+        task->output[task->blocks++] = (struct block){.bytes = payload_block_new ()};
+    }
+    struct block *block = &task->output[task->blocks - 1];
+    size_t left = PAYLOAD_BUFFER_BYTES - block->end;
+    *room = left < task->room ? left : task->room;
+    return block->bytes + block->end;
+}
+
+void task_filled (struct task *task, size_t length)
+{
+    task->output[task->blocks - 1].end += length;
+    task->room -= length;
+}
+
 size_t task_output (struct task *task, struct slice bytes)
 {
-    size_t room = TASK_OUTPUT_BYTES - task->output_end, length = bytes.len < room ? bytes.len : room;
-    if (length)
-        memcpy (task->buffer.bytes + task->output_end, bytes.at, length);
-    task->output_end += length;
-    return length;
+    size_t done = 0, room;
+    while (done < bytes.len)
+    {
+        char *place = task_place (task, &room);
+        size_t step = bytes.len - done < room ? bytes.len - done : room;
+        if (step == 0)
+            break;
+        memcpy (place, bytes.at + done, step);
+        task_filled (task, step);
+        done += step;
+    }
+    return done;
 }
 
 void task_fail (struct task *task, unsigned status, const char *message, const char *details)
@@ -337,10 +382,10 @@ void task_fail (struct task *task, unsigned status, const char *message, const c
     if (!object) /* details of others that are not UTF-8 */
         object = json_pack ("{ss}", "message", message);
     char *text = must (json_dumps (object, JSON_COMPACT));
-    task->output_at = task->output_end = 0;
-    task_output (task, slice_from (text));
+    output_free (task);
+    task->room = PAYLOAD_BUFFER_BYTES;
     task_header (task, SLICE ("Content-Type"), SLICE ("application/json"));
-    task_head (task, status, FRAMING_LENGTH, task->output_end);
+    task_head (task, status, FRAMING_LENGTH, task_output (task, slice_from (text)));
     free (text);
     json_decref (object);
 }
