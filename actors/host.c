@@ -6,8 +6,8 @@
  * Limits   TASKS_MAX, and payload in flight (503); LIST_NAMES_MAX; RENAME_BODY_MAX; one step of a task at a time
  * Timers   looking for workers that hang, once a second while there are tasks
  *
- * It lives on a reactor of its own, and no call to a file system is made there either: a network mount that does not
- * answer holds up the worker that asked it, and nobody else.
+ * It makes no call to a file system itself: a network mount that does not answer holds up the worker that asked it,
+ * and nobody else.
  */
 #include "host.h"
 

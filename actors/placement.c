@@ -2,7 +2,7 @@
  *
  * A message within a reactor costs a third of a microsecond, one that wakes another thread some 25: so one reactor
  * carries the whole request path. It can serve more requests than an engine can answer. What may take its time lives
- * elsewhere.
+ * elsewhere: membership on a reactor of its own, calls to file systems on the workers of host.
  */
 #include "placement.h"
 
@@ -13,7 +13,6 @@ enum
     REACTOR_CONTROL = 0, /* the main thread */
     REACTOR_REQUESTS = 1,
     REACTOR_MEMBERSHIP = 2, /* what it does takes time: keys, names, waiting for good-byes to leave */
-    REACTOR_FILES = 3,      /* hands out what workers do: see host.h */
 };
 
 /* One actor a line. */
@@ -26,7 +25,7 @@ const struct placement placement_table[] = {
     {&peers_class, REACTOR_REQUESTS},
     {&gather_class, REACTOR_REQUESTS},
     {&console_class, REACTOR_REQUESTS},
-    {&host_class, REACTOR_FILES},
+    {&host_class, REACTOR_REQUESTS},
     {&membership_class, REACTOR_MEMBERSHIP},
     {&control_class, REACTOR_CONTROL},
     {&tap_class, REACTOR_CONTROL},

@@ -275,7 +275,7 @@ class Swarm:
             health = node.docker("inspect", "-f", "{{.State.Health.Status}}", node.agent_container() or "none", check=False)
             rules = [self.lab("enter", node.name, "iptables", "-t", table, "-S", "DOCKER").stdout for table in ("nat", "filter")]
             published = [line for line in "\n".join(rules).splitlines() if "9001" in line]
-            return f"{node}: {error!r}; its container: {health or "none"}; rules: {published}"
+            return f"{node}: {error!r}; its container: {health or 'none'}; rules: {published}"
 
     # -------------------------------------------------------------------------------------------------- between tests
 
