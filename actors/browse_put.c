@@ -22,6 +22,7 @@ enum field
     FIELD_OTHER, /* of no interest */
     FIELD_PATH,
     FIELD_VOLUME, /* the old agent looked into the form as well as into the query */
+    FIELD_LATE_VOLUME,
     FIELD_FILE,
 };
 
@@ -32,6 +33,8 @@ struct put
     struct multipart form;
     enum field field; /* the part in progress */
     size_t path_length, volume_length;
+    bool late; /* a volume was named when the place was open already; it must be the same one */
+    char late_volume[NAME_MAX + 1];
     bool has_file;
     char file_name[MULTIPART_FILE_NAME_MAX + 1];
     int folder; /* where the file shall be; -1: not known yet */
@@ -127,17 +130,23 @@ static bool begin_file (struct put *put)
     return open_upload (put);
 }
 
+/* The form comes before the query (contract 5). */
+static void begin_volume (struct put *put)
+{
+    put->late = put->browse.place.beneath.root >= 0;
+    put->field = put->late ? FIELD_LATE_VOLUME : FIELD_VOLUME;
+    put->volume_length = 0;
+    *(put->late ? put->late_volume : put->browse.place.volume) = '\0';
+}
+
 static bool begin_part (struct put *put)
 {
     const struct multipart *form = &put->form;
     put->field = FIELD_OTHER;
     if (strcmp (form->name, "Path") == 0 && put->path_length == 0)
         put->field = FIELD_PATH;
-    else if (strcmp (form->name, "volumeID") == 0 && put->browse.place.beneath.root < 0 && !put->browse.first_shape)
-    {
-        put->field = FIELD_VOLUME; /* the form comes before the query (contract 5) */
-        put->volume_length = 0;
-    }
+    else if (strcmp (form->name, "volumeID") == 0 && !put->browse.first_shape)
+        begin_volume (put);
     else if (strcmp (form->name, "file") == 0 && form->has_file_name && form->file_name[0] && !put->has_file)
         return begin_file (put);
     return true;
@@ -164,6 +173,9 @@ static bool take_data (struct put *put, struct slice piece)
                refuse (put, 400, s_payload, "Invalid file path");
     case FIELD_VOLUME:
         return add_text (browse->place.volume, sizeof browse->place.volume, &put->volume_length, piece) ||
+               refuse (put, 400, "Invalid volume", "This is not the name of a volume");
+    case FIELD_LATE_VOLUME:
+        return add_text (put->late_volume, sizeof put->late_volume, &put->volume_length, piece) ||
                refuse (put, 400, "Invalid volume", "This is not the name of a volume");
     case FIELD_FILE:
         return upload_write (&put->upload, piece.at, piece.len) == 0 || fail (put);
@@ -237,7 +249,9 @@ static void finish (struct put *put)
 {
     if (!open_place (put))
         return;
-    if (put->path_length == 0)
+    if (put->late && strcmp (put->late_volume, put->browse.place.volume) != 0)
+        refuse (put, 400, "Invalid volume", "The form names its volumeID behind the file");
+    else if (put->path_length == 0)
         refuse (put, 400, s_payload, "Invalid file path");
     else if (!put->has_file || !put->done)
         refuse (put, 400, s_payload, "Invalid uploaded file");

@@ -222,9 +222,10 @@ void gate_guard (struct gate *gate, void *router)
     ensure (zmq_setsockopt (router, ZMQ_CURVE_SERVER, &on, sizeof on) == 0);
     ensure (zmq_setsockopt (router, ZMQ_CURVE_SECRETKEY, gate->rules->keys->server_secret, CLUSTER_KEY_BYTES) == 0);
     ensure (zmq_setsockopt (router, ZMQ_ZAP_DOMAIN, ZAP_DOMAIN, strlen (ZAP_DOMAIN)) == 0);
-    gate->monitor = socket_monitor_new (gate->context, router, "gate",
-                                        ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED |
-                                            ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL);
+    gate->monitor =
+        must (socket_monitor_new (gate->context, router, "gate",
+                                  ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED |
+                                      ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL));
     socket_watch_begin (gate->actor, &gate->monitor_watch, gate->monitor, take_event);
 }
 

@@ -189,7 +189,9 @@ static void describe_endpoint (char *out, size_t size, const struct transport *t
 static void *new_dealer (const struct transport *transport)
 {
     const struct cluster_keys *keys = &transport->options.keys;
-    void *socket = must (zmq_socket (transport->context, ZMQ_DEALER));
+    void *socket = zmq_socket (transport->context, ZMQ_DEALER);
+    if (!socket)
+        return NULL; /* no descriptor is left */
     set (socket, ZMQ_RECONNECT_IVL, -1);
     set (socket, ZMQ_CONNECT_TIMEOUT, CONNECT_TIME);
     set (socket, ZMQ_HANDSHAKE_IVL, HANDSHAKE_TIME);
@@ -216,10 +218,20 @@ static struct link *new_link (struct transport *transport, const char *address, 
     snprintf (link->name, sizeof link->name, strchr (address, ':') ? "[%s]:%u" : "%s:%u", address, port);
     link->socket = new_dealer (transport);
     snprintf (name, sizeof name, "link-%llu", (unsigned long long) transport->link_number++);
-    link->monitor = socket_monitor_new (transport->context, link->socket, name,
-                                        ZMQ_EVENT_CONNECTED | ZMQ_EVENT_CLOSED | ZMQ_EVENT_DISCONNECTED |
-                                            ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
-                                            ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH);
+    if (link->socket)
+        link->monitor = socket_monitor_new (transport->context, link->socket, name,
+                                            ZMQ_EVENT_CONNECTED | ZMQ_EVENT_CLOSED | ZMQ_EVENT_DISCONNECTED |
+                                                ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
+                                                ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH);
+    if (!link->monitor)
+    {
+        log_debug ("membership", "cannot connect to %s: %s", link->name, zmq_strerror (zmq_errno ()));
+        transport->counters.connects_failed++;
+        if (link->socket)
+            zmq_close (link->socket);
+        free (link);
+        return NULL;
+    }
     socket_watch_begin (transport->actor, &link->watch, link->monitor, take_event);
     hang (link);
     transport->counters.links++;

@@ -34,10 +34,18 @@ static uint64_t raise_descriptors (void)
     return limit.rlim_cur;
 }
 
+enum
+{
+    OWN_DESCRIPTORS =
+        512, /* for clients who are told that there are too many, gossip, files, and what is always open */
+};
+
 /* Limits on connections that the descriptors cannot bear would end in EMFILE instead of an answer. */
 static void fit_limits (struct configuration *configuration)
 {
-    uint64_t clients = configuration->descriptors / 4 * 3, engine = configuration->descriptors / 5;
+    uint64_t all = configuration->descriptors;
+    uint64_t shared = all > 2 * OWN_DESCRIPTORS ? all - OWN_DESCRIPTORS : all / 2;
+    uint64_t clients = shared / 4 * 3, engine = shared / 5, peers = shared / 25;
     if (configuration->connections > clients)
     {
         log_info ("agent", "connections: %llu instead of %llu, for want of descriptors", (unsigned long long) clients,
@@ -46,8 +54,8 @@ static void fit_limits (struct configuration *configuration)
     }
     if (configuration->engine_connections > engine)
         configuration->engine_connections = engine;
-    if (configuration->peer_connections > configuration->descriptors / 25)
-        configuration->peer_connections = configuration->descriptors / 25;
+    if (configuration->peer_connections > peers)
+        configuration->peer_connections = peers;
 }
 
 /* control takes these through a signalfd. It starts last, when clients may already be served: a signal that comes

@@ -341,6 +341,7 @@ static bool ask_elsewhere (struct upstream_connection *connection, const char *w
     stream_table_remove (&peers->owner.streams, connection->subject.stream);
     connection->subject.stream = 0;
     connection->attempts = NULL;
+    begin_watch (peers);
     make_room (peers, next);
     upstream_begin (&next->upstream, &call);
     zmq_msg_close (&frame);

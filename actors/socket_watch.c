@@ -65,8 +65,11 @@ void *socket_monitor_new (void *context, void *socket, const char *name, int eve
     char endpoint[64];
     int none = 0;
     snprintf (endpoint, sizeof endpoint, "inproc://monitor-%s", name);
-    ensure (zmq_socket_monitor (socket, endpoint, events) == 0);
-    void *monitor = must (zmq_socket (context, ZMQ_PAIR));
+    if (zmq_socket_monitor (socket, endpoint, events) < 0)
+        return NULL;
+    void *monitor = zmq_socket (context, ZMQ_PAIR);
+    if (!monitor)
+        return NULL;
     zmq_setsockopt (monitor, ZMQ_LINGER, &none, sizeof none);
     ensure (zmq_connect (monitor, endpoint) == 0);
     return monitor;

@@ -24,7 +24,7 @@ void socket_watch_begin (struct actor *actor, struct socket_watch *watch, void *
 void socket_watch_end (struct socket_watch *watch);
 
 /* Events of another socket, such as ZMQ_EVENT_HANDSHAKE_SUCCEEDED, as a socket of their own (zmq_socket_monitor). name
- * is one of its own within the context. */
+ * is one of its own within the context. NULL, with zmq_errno(), when no descriptor is left. */
 void *socket_monitor_new (void *context, void *socket, const char *name, int events);
 
 /* Takes one event. Returns it, with its value (a descriptor, or what the event says), or 0 when there is none. */

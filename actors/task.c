@@ -373,11 +373,13 @@ size_t task_output (struct task *task, struct slice bytes)
 void task_fail (struct task *task, unsigned status, const char *message, const char *details)
 {
     task->finished = true;
-    if (task->has_head)
+    if (task->answered)
     {
         task->broken = details;
         return;
     }
+    if (task->has_head) /* which nobody has seen yet */
+        task->header_count = task->text_length = 0;
     json_t *object = json_pack ("{ssss}", "message", message, "details", details);
     if (!object) /* details of others that are not UTF-8 */
         object = json_pack ("{ss}", "message", message);

@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sys/resource.h>
 
 enum
 {
@@ -183,6 +184,25 @@ static void delivers_packets (void **state)
     assert_int_equal (counters (second).bytes_in, 45);
     assert_int_equal (counters (second).gate.admitted, 1);
     assert_string_equal (log_capture_text (), "");
+    finish (harness);
+}
+
+/* Descriptors run out: a packet is lost, not the agent. */
+static void survives_without_descriptors (void **state)
+{
+    (void) state;
+    struct harness *harness = begin ();
+    struct end *first = open_end (0, "127.0.0.2", s_secret, NULL), *second = open_end (1, "127.0.0.3", s_secret, NULL);
+    struct rlimit before, none;
+    getrlimit (RLIMIT_NOFILE, &before);
+    none = before;
+    int least = dup (0);
+    none.rlim_cur = (rlim_t) least;
+    close (least);
+    setrlimit (RLIMIT_NOFILE, &none);
+    say (first, second, "lost");
+    setrlimit (RLIMIT_NOFILE, &before);
+    assert_int_equal (counters (first).dropped, 1);
     finish (harness);
 }
 
@@ -516,6 +536,7 @@ int main (void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown (delivers_packets, teardown),
+        cmocka_unit_test_teardown (survives_without_descriptors, teardown),
         cmocka_unit_test_teardown (delivers_over_ipv6, teardown),
         cmocka_unit_test_teardown (sends_the_longest_packet_and_no_longer_one, teardown),
         cmocka_unit_test_teardown (refuses_another_secret, teardown),

@@ -391,6 +391,48 @@ static void keeps_within_the_volume (void **state)
     finish (harness);
 }
 
+/* A file whose size is more than what can be read of it, as all in /sys: the first read fails before anything was said.
+ */
+static void answers_what_cannot_be_read (void **state)
+{
+    (void) state;
+    struct harness *harness = begin ();
+    harness->configuration.host_root = "/sys";
+    harness->configuration.host_management = true;
+    harness_start (harness, &host_class);
+    uint64_t stream = ask (harness, "GET", "/v2/browse/get?path=/devices/system/cpu/online", 100000, 0, NULL);
+    expect_error (harness, stream, 500, "Unable to open file");
+    finish (harness);
+}
+
+/* The form's volume counts (contract 5): one that comes when the file is already elsewhere is refused, not passed over.
+ */
+static void refuses_another_volume_behind_the_file (void **state)
+{
+    (void) state;
+    static const char *const names[] = {"vol", "other", ""};
+    static const char format[] = FILE_HEAD "content\r\n--b\r\nContent-Disposition: form-data; "
+                                           "name=\"volumeID\"\r\n\r\n%s\r\n" PATH_PART "--b--\r\n";
+    struct harness *harness = begin ();
+    harness->configuration.host_management = true;
+    harness_start (harness, &host_class);
+    for (unsigned query = 0; query < 2; query++)
+        for (unsigned index = 0; index < sizeof names / sizeof *names; index++)
+        {
+            char body[sizeof format + 8];
+            size_t length = (size_t) snprintf (body, sizeof body, format, names[index]);
+            uint64_t stream =
+                ask (harness, "POST", query ? "/v2/browse/put?volumeID=vol" : "/v2/browse/put", 1000, length, FORM);
+            send_body (harness, stream, slice_of (body, length), 1000);
+            bool same = strcmp (names[index], query ? "vol" : "") == 0;
+            if (same)
+                assert_int_equal (status_of (harness, stream), 204);
+            else
+                expect_error (harness, stream, 400, "Invalid volume");
+        }
+    finish (harness);
+}
+
 static bool forbid_openat2 (void)
 {
     struct sock_filter code[] = {
@@ -408,12 +450,13 @@ static bool forbid_openat2 (void)
 int main (void)
 {
     const struct CMUnitTest tests[] = {
-        TEST (says_how_it_resolves_paths), TEST (sends_no_more_than_the_credit),
-        TEST (lists_within_the_credit),    TEST (takes_uploads_within_its_credit),
-        TEST (forgets_aborted_uploads),    TEST (keeps_no_upload_that_is_not_whole),
-        TEST (stops_with_tasks_under_way), TEST (refuses_when_payload_runs_out),
-        TEST (refuses_too_many_tasks),     TEST (takes_empty_bodies),
-        TEST (answers_whoever_asks),       TEST (keeps_within_the_volume),
+        TEST (says_how_it_resolves_paths),  TEST (sends_no_more_than_the_credit),
+        TEST (lists_within_the_credit),     TEST (takes_uploads_within_its_credit),
+        TEST (forgets_aborted_uploads),     TEST (keeps_no_upload_that_is_not_whole),
+        TEST (stops_with_tasks_under_way),  TEST (refuses_when_payload_runs_out),
+        TEST (refuses_too_many_tasks),      TEST (takes_empty_bodies),
+        TEST (answers_whoever_asks),        TEST (keeps_within_the_volume),
+        TEST (answers_what_cannot_be_read), TEST (refuses_another_volume_behind_the_file),
     };
     int failed = cmocka_run_group_tests_name ("openat2 as it is", tests, NULL, NULL);
     fflush (NULL);
