@@ -64,6 +64,7 @@ struct branch
     size_t from, length, capacity;
     struct window window; /* covers input */
     struct timer timer;
+    uint64_t heard;  /* ms: when something came last */
     unsigned status; /* FAILED: what to answer when all fail alike */
     char type[128];  /* content type of a refusal */
     char id[65];

@@ -37,7 +37,6 @@ void branch_log (const struct branch *branch)
 
 static void arrive (struct branch *branch)
 {
-    timer_clear (&branch->timer);
     if (branch->arrived)
         return;
     branch->arrived = true;
@@ -131,15 +130,29 @@ static void cut (struct branch *branch, unsigned status, const char *format, ...
     branch_ready (branch);
 }
 
+/* What came is not looked at before the client has taken what was there before: then the client is the slow one. */
+static bool waits_for_client (const struct branch *branch)
+{
+    return branch->from < branch->length || branch->element.len;
+}
+
 static void on_time (struct timer *timer)
 {
     struct branch *branch = OWNER (timer, struct branch, timer);
     struct list *list = branch->list;
-    if (branch->lost)
+    struct actor *actor = list->gather->actor;
+    uint64_t limit = list->gather->configuration->list_time, silence = actor_now (actor) - branch->heard;
+    if (branch->arrived && (waits_for_client (branch) || silence < limit))
+    {
+        timer_set (actor, timer, waits_for_client (branch) ? limit : limit - silence, on_time);
+        return;
+    }
+    if (branch->arrived)
+        fail (branch, 504, "nothing came for %llu ms (see --list-time)", (unsigned long long) limit);
+    else if (branch->lost)
         fail (branch, 502, "it left the cluster before it answered");
     else
-        fail (branch, 504, "no answer within %llu ms (see --list-time)",
-              (unsigned long long) list->gather->configuration->list_time);
+        fail (branch, 504, "no answer within %llu ms (see --list-time)", (unsigned long long) limit);
     list_progress (list);
 }
 
@@ -296,6 +309,7 @@ void branch_on_body (struct branch *branch, struct slice bytes)
         cut (branch, 502, "it sent more than it was granted");
     else
     {
+        branch->heard = actor_now (branch->list->gather->actor);
         keep_input (branch, bytes);
         if (branch->state == BRANCH_REFUSING)
         {

@@ -353,16 +353,44 @@ static void gives_up_what_takes_too_long (void **state)
     head (harness, &c, 200, "X", "y"); /* a head is not an answer yet */
     head (harness, &a, 200, "X", "y");
     body (harness, &a, "[");
+    for (unsigned piece = 0; piece < 6; piece++) /* slow, but never silent for so long */
+    {
+        nanosleep (&(struct timespec){.tv_nsec = 300000000}, NULL);
+        body (harness, &a, " ");
+        harness_barrier (harness, ACTOR_gather);
+    }
     expect_aborted (harness, &b);
     expect_aborted (harness, &c);
     assert_true (has_head (harness, stream));
-    end (harness, &b);         /* too late */
-    body (harness, &a, "{}]"); /* in time: it may be slow now */
+    end (harness, &b); /* too late */
+    body (harness, &a, "{}]");
     end (harness, &a);
     expect_list (harness, stream, "[{" MARK ("node-a") "}]", "node-b, node-c", NULL);
 
     stream = ask (harness, "/containers/json");
     expect_answer (harness, stream, 504, "application/json", "no answer within 1000 ms (see --list-time)");
+    harness_destroy (harness);
+}
+
+static void gives_up_what_stops_in_the_middle (void **state)
+{
+    (void) state;
+    struct harness *harness = harness_prepare ();
+    harness->configuration.list_time = 1000;
+    begin_with (harness);
+    uint64_t stream = ask (harness, "/containers/json");
+    struct far a = far_of (harness, "a"), b = far_of (harness, "b"), c = far_of (harness, "c");
+    struct far *all[] = {&a, &b, &c};
+    for (unsigned index = 0; index < 3; index++)
+    {
+        head (harness, all[index], 200, "X", "y");
+        body (harness, all[index], index == 1 ? "[{},{\"Id\":" : "[{}]");
+        if (index != 1)
+            end (harness, all[index]);
+    }
+    expect_aborted (harness, &b);
+    expect_list (harness, stream, "[{" MARK ("node-a") "},{" MARK ("node-b") "},{" MARK ("node-c") "}]", NULL,
+                 "node-b");
     harness_destroy (harness);
 }
 
@@ -481,6 +509,7 @@ int main (void)
         TEST (names_nodes_that_failed_later_in_the_trailer),
         TEST (passes_on_what_all_nodes_say),
         TEST (gives_up_what_takes_too_long),
+        TEST (gives_up_what_stops_in_the_middle),
         TEST (gives_up_members_that_left),
         TEST (ends_with_its_client),
         TEST (bears_strange_names),
