@@ -51,8 +51,9 @@ struct resolver
     ares_channel channel; /* NULL between two rounds */
     struct asking *sockets;
     struct timer next_round, time_out;
-    uint64_t begun; /* ms; the last round */
-    bool said_failed;
+    uint64_t begun;                       /* ms; the last round */
+    uint64_t patient_until;               /* ms */
+    bool worked, said_early, said_failed; /* worked: all names could be resolved, once */
     uint64_t rounds, failures;
 };
 
@@ -156,6 +157,17 @@ static void say_failures (struct resolver *resolver)
     for (size_t index = 0; index < resolver->lookup_count && !failed; index++)
         if (resolver->lookups[index].error[0])
             failed = &resolver->lookups[index];
+    resolver->worked |= !failed;
+    if (failed && !resolver->worked && actor_now (resolver->actor) < resolver->patient_until)
+    {
+        if (!resolver->said_early)
+            log_info (
+                "membership",
+                "'%s' cannot be resolved yet (%s): usual until a first agent is healthy; asking again every second",
+                failed->name.host, failed->error);
+        resolver->said_early = true;
+        return;
+    }
     if (failed && !resolver->said_failed)
         log_warn ("membership", "cannot resolve '%s' to find other agents: %s; going on trying (AGENT_CLUSTER_ADDR)",
                   failed->name.host, failed->error);
@@ -282,7 +294,7 @@ json_t *resolver_report (const struct resolver *resolver)
 /* ----------------------------------------------------------------------------------------------------- life and death
  */
 
-struct resolver *resolver_new (struct actor *actor, const struct join_name *names, size_t count,
+struct resolver *resolver_new (struct actor *actor, const struct join_name *names, size_t count, uint64_t patience,
                                uint64_t (*done) (void *context), void *context)
 {
     struct resolver *resolver = must (calloc (1, sizeof *resolver));
@@ -290,6 +302,7 @@ struct resolver *resolver_new (struct actor *actor, const struct join_name *name
     resolver->done = done;
     resolver->context = context;
     resolver->lookup_count = count;
+    resolver->patient_until = actor_now (actor) + patience;
     for (size_t index = 0; index < count; index++)
     {
         struct lookup *lookup = &resolver->lookups[index];

@@ -24,8 +24,9 @@ struct resolved
 
 struct resolver;
 
-/* names are copied. done is called after each round, and says how long (ms) to wait until the next. */
-struct resolver *resolver_new (struct actor *actor, const struct join_name *names, size_t count,
+/* names are copied. done is called after each round, and says how long (ms) to wait until the next. A name that was
+ * never resolved is a warning only after patience (ms): a service's name exists once one of its tasks is healthy. */
+struct resolver *resolver_new (struct actor *actor, const struct join_name *names, size_t count, uint64_t patience,
                                uint64_t (*done) (void *context), void *context);
 void resolver_destroy (struct resolver **resolver);
 

@@ -26,6 +26,7 @@ enum
 {
     BEGIN_AGAIN_TIME = 10000, /* ms */
     CLAIMS_SUSPICIOUS = 3,    /* claims of the own node by others, until somebody is told */
+    NAME_PATIENCE = 10000,    /* ms in which a service's name need not be there */
     SEEKING_TIME = 1000,      /* ms between two rounds of names while somebody is missing, */
     SETTLED_TIME = 10000, /* and while nobody is: each a quarter more or less, so that agents do not march in step */
 };
@@ -254,7 +255,8 @@ static void begin_resolving (struct membership *membership)
     if (count > 0)
     {
         log_info ("membership", "looking for other agents under %s", text);
-        membership->resolver = resolver_new (membership->actor, names, (size_t) count, on_resolved, membership);
+        membership->resolver =
+            resolver_new (membership->actor, names, (size_t) count, NAME_PATIENCE, on_resolved, membership);
     }
     else
         log_warn (

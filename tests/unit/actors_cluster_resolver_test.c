@@ -9,7 +9,8 @@
 static struct actor *s_actor;
 static struct resolver *s_resolver;
 static size_t s_rounds;
-static uint64_t s_pause; /* ms between two rounds */
+static uint64_t s_pause;    /* ms between two rounds */
+static uint64_t s_patience; /* ms */
 
 static void *hold (struct actor *actor, const void *configuration)
 {
@@ -50,7 +51,7 @@ static struct harness *begin (const char *text, uint64_t pause)
     s_pause = pause;
     int count = join_names_parse (text, 7946, names, &error);
     assert_true (count > 0);
-    s_resolver = resolver_new (s_actor, names, (size_t) count, on_done, NULL);
+    s_resolver = resolver_new (s_actor, names, (size_t) count, s_patience, on_done, NULL);
     return harness;
 }
 
@@ -122,6 +123,19 @@ static void goes_on_when_a_name_fails (void **state)
     finish (harness);
 }
 
+/* At the start of a service nobody is healthy yet, and so nobody is in DNS: no cause to warn. */
+static void is_patient_with_a_name_that_is_new (void **state)
+{
+    (void) state;
+    s_patience = 3600000;
+    struct harness *harness = begin ("no-such-name.invalid", 1);
+    await_rounds (harness, 2);
+    s_patience = 0;
+    assert_int_equal (log_capture_count ("'no-such-name.invalid' cannot be resolved yet"), 1);
+    assert_int_equal (log_capture_count ("WARN"), 0);
+    finish (harness);
+}
+
 static void hurries (void **state)
 {
     (void) state;
@@ -164,6 +178,7 @@ int main (void)
         cmocka_unit_test_teardown (takes_addresses_as_they_are, teardown),
         cmocka_unit_test_teardown (resolves_names, teardown),
         cmocka_unit_test_teardown (goes_on_when_a_name_fails, teardown),
+        cmocka_unit_test_teardown (is_patient_with_a_name_that_is_new, teardown),
         cmocka_unit_test_teardown (hurries, teardown),
         cmocka_unit_test_teardown (ends_while_it_asks, teardown),
     };
