@@ -9,9 +9,9 @@
  * Timers   a branch has --list-time until its first byte, GATHER_LOST_TIME when its node has left the cluster
  *
  * A node that fails is left out, named in Shoal-Missing-Nodes (in the trailer of that name when it fails after the
- * head), logged and counted. When all fail, there is no list: what they agree on is passed on. A request's body is
- * never asked for: lists need none, and ingress deals with one that nobody reads. HEAD is asked as GET, because engines
- * know no HEAD on lists, and ends at the head.
+ * head), logged and counted; so is, without log line, one that is dead and has not left. When all fail, there is no
+ * list: what they agree on is passed on. A request's body is never asked for: lists need none, and ingress deals with
+ * one that nobody reads. HEAD is asked as GET, because engines know no HEAD on lists, and ends at the head.
  */
 #include "gather.h"
 
@@ -23,22 +23,39 @@
 /* ------------------------------------------------------------------------------------------------------------- a list
  */
 
+/* Adds a name as long as there is room for it and for the sign that there are more. Returns false when there is not. */
+static bool add_name (char out[GATHER_NAMES_MAX], size_t *length, const char *name)
+{
+    bool fits = *length + strlen (name) + sizeof ", ..." <= GATHER_NAMES_MAX;
+    *length +=
+        (size_t) snprintf (out + *length, GATHER_NAMES_MAX - *length, "%s%s", *length ? ", " : "", fits ? name : "...");
+    return fits;
+}
+
+/* A node that was lost while the list was made has a branch, and a node may be back under another id. */
+static bool is_lost (const struct list *list, const struct lost_node *node)
+{
+    bool several;
+    return node->number <= list->losses &&
+           !members_by_target (&list->gather->members, slice_from (node->name), &several);
+}
+
 void list_missing (const struct list *list, bool late, char out[GATHER_NAMES_MAX])
 {
     size_t length = 0;
+    bool fits = true;
     out[0] = '\0';
-    for (size_t index = 0; index < list->count; index++)
-    {
-        const struct branch *branch = &list->branches[index];
-        if (branch->state != BRANCH_FAILED || branch->late != late)
-            continue;
-        if (length + strlen (branch->name) + sizeof ", ..." > GATHER_NAMES_MAX)
+    for (size_t index = 0; fits && index < list->count; index++)
+        if (list->branches[index].state == BRANCH_FAILED && list->branches[index].late == late)
+            fits = add_name (out, &length, list->branches[index].name);
+    const struct lost_nodes *lost = &list->gather->lost;
+    for (size_t index = 0; fits && !late && index < lost->count; index++)
+        if (is_lost (list, &lost->at[index]))
         {
-            snprintf (out + length, GATHER_NAMES_MAX - length, ", ...");
-            return;
+            char name[GATHER_NAME_BYTES];
+            print_node_name (name, lost->at[index].name);
+            fits = add_name (out, &length, name);
         }
-        length += (size_t) snprintf (out + length, GATHER_NAMES_MAX - length, "%s%s", length ? ", " : "", branch->name);
-    }
 }
 
 static void free_list (void *object)
@@ -191,6 +208,7 @@ static struct list *new_list (struct gather *gather, struct message *message)
     list->client = (enum actor_id) request->client;
     list->is_head = slice_equal (request->method, SLICE ("HEAD"));
     list->credit = request->window;
+    list->losses = gather->lost.last;
     list->count = list->awaited = list->running = count;
     set_path (list, request);
     list->next = gather->lists;
@@ -274,6 +292,7 @@ static void on_branch (struct gather *gather, struct message *message)
 static void on_member (struct gather *gather, const struct message_member *news)
 {
     members_update (&gather->members, news);
+    lost_nodes_update (&gather->lost, news, actor_now (gather->actor));
     if (news->usable)
         return;
     for (struct list *list = gather->lists; list; list = list->next)
@@ -289,12 +308,12 @@ static void on_inspect (struct gather *gather, struct message *message)
         json_object_set_new (failures, gather->failures[index].name,
                              json_integer ((json_int_t) gather->failures[index].count));
     json_t *state = json_pack (
-        "{sI sI sI sI sI sI sI sI sI sI sI so}", "members", (json_int_t) gather->members.count, "running",
-        (json_int_t) gather->list_count, "lists", (json_int_t) gather->counters.lists, "refused",
-        (json_int_t) gather->counters.refused, "branches", (json_int_t) gather->counters.branches, "failed",
-        (json_int_t) gather->counters.failed, "failed_others", (json_int_t) gather->counters.failed_others, "elements",
-        (json_int_t) gather->counters.elements, "bytes", (json_int_t) gather->counters.bytes, "held_bytes",
-        (json_int_t) gather->held, "unknown_streams",
+        "{sI sI sI sI sI sI sI sI sI sI sI sI so}", "members", (json_int_t) gather->members.count, "lost_nodes",
+        (json_int_t) gather->lost.count, "running", (json_int_t) gather->list_count, "lists",
+        (json_int_t) gather->counters.lists, "refused", (json_int_t) gather->counters.refused, "branches",
+        (json_int_t) gather->counters.branches, "failed", (json_int_t) gather->counters.failed, "failed_others",
+        (json_int_t) gather->counters.failed_others, "elements", (json_int_t) gather->counters.elements, "bytes",
+        (json_int_t) gather->counters.bytes, "held_bytes", (json_int_t) gather->held, "unknown_streams",
         (json_int_t) gather->by_client.unknown + (json_int_t) gather->by_branch.unknown, "failed_nodes", failures);
     actor_report (gather->actor, message->envelope.from, state);
 }
@@ -354,6 +373,7 @@ static void stop (void **self_p)
     stream_table_free (&gather->by_client);
     stream_table_free (&gather->by_branch);
     members_free (&gather->members);
+    lost_nodes_free (&gather->lost);
     payload_buffer_free (&gather->buffer);
     free (gather);
     *self_p = NULL;

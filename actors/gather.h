@@ -14,6 +14,7 @@
 
 #include "configuration.h"
 #include "http/json_list.h"
+#include "lost_nodes.h"
 #include "members.h"
 #include "payload.h"
 #include "placement.h"
@@ -85,6 +86,7 @@ struct list
     bool begun;      /* the opening bracket was sent */
     bool closing;    /* what is pending is the end of the text */
     uint64_t credit; /* bytes that the client is ready for */
+    uint64_t losses; /* number of the last node that was lost before it began */
     size_t awaited;  /* branches that have not arrived */
     size_t running;  /* branches that are neither DONE nor FAILED */
     char path[64];   /* for the log */
@@ -110,6 +112,7 @@ struct gather
     struct actor *actor;
     const struct configuration *configuration;
     struct members members;
+    struct lost_nodes lost;
     struct list *lists;
     size_t list_count;
     struct stream_table by_client, by_branch;
@@ -138,6 +141,10 @@ void list_destroy (struct list *list);
 
 /* Sends elements as far as credit and branches go. The list may be gone afterwards. */
 void list_merge (struct list *list);
+
+/* The node's name as it may stand in a header, in the log and in JSON: what is not visible ASCII, and the comma, is
+ * percent-encoded. */
+void print_node_name (char out[GATHER_NAME_BYTES], const char *name);
 
 /* Names of the nodes that are missing since before, or after, the head: printable, with commas between them. Empty when
  * there are none. */

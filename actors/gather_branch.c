@@ -170,9 +170,7 @@ void branch_lost (struct branch *branch)
 /* ------------------------------------------------------------------------------------------------------------- asking
  */
 
-/* A node name as it may stand in a header, in the log and in JSON: what is not visible ASCII, and the comma, is
- * percent-encoded. */
-static void print_name (char out[GATHER_NAME_BYTES], const char *name)
+void print_node_name (char out[GATHER_NAME_BYTES], const char *name)
 {
     for (; *name; name++)
         if (*name <= ' ' || *name > '~' || *name == ',' || *name == '%')
@@ -201,7 +199,7 @@ void branch_begin (struct list *list, struct branch *branch, const struct member
     branch->subject.stream = (uint64_t) 1 << 63 | ++gather->last_stream;
     branch->ended = true; /* until it was asked */
     snprintf (branch->id, sizeof branch->id, "%s", member ? member->id : "");
-    print_name (branch->name, name);
+    print_node_name (branch->name, name);
     gather->counters.branches++;
     if (branch->far == ACTOR_peers)
     {

@@ -52,13 +52,15 @@ static bool is_same (const struct member *known, const struct message_member *ne
            slice_equal (slice_from (known->version), news->version);
 }
 
-static void publish (struct membership *membership, const struct swim_identity *identity, bool usable, bool suspected)
+static void publish (struct membership *membership, const struct swim_identity *identity, enum swim_state state)
 {
     static const enum actor_id told[] = {ACTOR_router, ACTOR_peers, ACTOR_gather};
     bool own = strcmp (identity->id, membership->own.id) == 0;
+    bool usable = state == SWIM_ALIVE || state == SWIM_SUSPECT;
     union message_fields fields = {.member = {.usable = usable,
+                                              .lost = state == SWIM_DEAD,
                                               .own = own,
-                                              .suspected = suspected,
+                                              .suspected = state == SWIM_SUSPECT,
                                               .id = slice_from (identity->id),
                                               .instance = identity->instance,
                                               .name = slice_from (identity->name),
@@ -79,7 +81,7 @@ static void publish (struct membership *membership, const struct swim_identity *
 
 static void publish_own (struct membership *membership)
 {
-    publish (membership, &membership->own, true, false);
+    publish (membership, &membership->own, SWIM_ALIVE);
 }
 
 /* Nobody is a member any more. */
@@ -91,7 +93,7 @@ static void unpublish_all (struct membership *membership)
         const struct member *member = membership->published.at[0];
         snprintf (gone.id, sizeof gone.id, "%s", member->id);
         gone.instance = member->instance;
-        publish (membership, &gone, false, false);
+        publish (membership, &gone, SWIM_LEFT);
     }
 }
 
@@ -129,7 +131,7 @@ static void on_changed (void *context, const struct swim_member *member)
     if (news && member->state != SWIM_JOINING)
         log_line (member->state == SWIM_DEAD ? LOG_WARN : LOG_INFO, "membership", "node %s (%s) at %s %s",
                   identity->name, identity->id, identity->address, words[member->state]);
-    publish (membership, identity, usable, member->state == SWIM_SUSPECT);
+    publish (membership, identity, member->state);
 }
 
 /* Once is what an older agent of this node has left behind, under a clock that went ahead; again and again is one that

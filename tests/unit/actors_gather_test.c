@@ -372,6 +372,53 @@ static void gives_up_what_takes_too_long (void **state)
     harness_destroy (harness);
 }
 
+static void lose (struct harness *harness, const char *id, const char *name, bool lost)
+{
+    union message_fields fields = {.member = {.lost = lost, .id = slice_from (id), .name = slice_from (name)}};
+    probe_send (harness, ACTOR_membership, ACTOR_gather, MESSAGE_member, 0, &fields, SLICE (""));
+}
+
+/* A list of the own node alone, with these missing. */
+static void expect_lonely_list (struct harness *harness, const char *missing)
+{
+    uint64_t stream = ask (harness, "/containers/json");
+    struct far a = far_of (harness, "a");
+    say (harness, &a, 200, "[{}]");
+    expect_list (harness, stream, "[{" MARK ("node-a") "}]", missing, NULL);
+}
+
+/* The dead are missing from every list, those that left in order are not; each is named once. */
+static void names_the_dead (void **state)
+{
+    (void) state;
+    struct harness *harness = begin ();
+    lose (harness, "b", "node-b", true);
+    lose (harness, "b", "node-b", true);
+    lose (harness, "c", "node-c", false);
+    expect_lonely_list (harness, "node-b");
+    lose (harness, "d", "node, d", true);
+    expect_lonely_list (harness, "node-b, node%2C%20d");
+    lose (harness, "d", "", false);
+    expect_lonely_list (harness, "node-b");
+    /* It is back, under another id: the node is there. */
+    tell_member (harness, "a", "node-a", true, false);
+    tell_member (harness, "z", "node-b", false, true);
+    uint64_t stream = ask (harness, "/containers/json");
+    struct far z = far_of (harness, "z");
+    lose (harness, "z", "node-b", true); /* while the list is made: its branch is named, and it only */
+    cut_off (harness, &z);
+    expect_answer (harness, stream, 502, "application/json", "node-b: its answer was cut off");
+    tell_member (harness, "a", "node-a", true, true);
+    expect_lonely_list (harness, "node-b");
+    tell_member (harness, "b", "node-b", false, true);
+    stream = ask (harness, "/containers/json");
+    struct far a = far_of (harness, "a"), b = far_of (harness, "b");
+    say (harness, &a, 200, "[{}]");
+    say (harness, &b, 200, "[]");
+    expect_list (harness, stream, "[{" MARK ("node-a") "}]", NULL, NULL);
+    harness_destroy (harness);
+}
+
 static void gives_up_what_stops_in_the_middle (void **state)
 {
     (void) state;
@@ -510,6 +557,7 @@ int main (void)
         TEST (passes_on_what_all_nodes_say),
         TEST (gives_up_what_takes_too_long),
         TEST (gives_up_what_stops_in_the_middle),
+        TEST (names_the_dead),
         TEST (gives_up_members_that_left),
         TEST (ends_with_its_client),
         TEST (bears_strange_names),
