@@ -23,7 +23,6 @@ enum
     CONSOLE_PING_TIME = 30000,         /* ms between pings */
     CONSOLE_PONGS_MISSED_MOST = 2,     /* pings in a row without a sign of life */
     CONSOLE_CLOSE_TIME = 5000,         /* ms that the client has to answer a close frame */
-    CONSOLE_STOP_LEAD_TIME = 1000,     /* ms before the agent cuts what still lives: consoles are closed */
     CONSOLE_TEXT_MAX = 64 * 1024,      /* bytes of one text message to the client */
 };
 

@@ -520,10 +520,14 @@ void session_on_client (struct session *session, struct message *message)
         if (session->output.length)
             session->alive = true; /* a slow client, but it reads; its pong comes behind all that */
         break;
-    case MESSAGE_end: /* a WebSocket has no half-close */
+    case MESSAGE_end: /* a WebSocket has no half-close: it can still be told that this is the end, and answers no more
+                       */
         session->console->counters.aborted += session->state < SESSION_CLOSING;
-        finish (session);
-        return;
+        session->client_closed = true;
+        drop_waiting (session, &session->output);
+        timer_set (session->console->actor, &session->timer, session->console->close_time, on_close_late);
+        session_close (session, WEBSOCKET_GOING_AWAY, "the client's connection ended");
+        break;
     case MESSAGE_abort:
         session->console->counters.aborted++;
         session_destroy (session);

@@ -255,6 +255,8 @@ size_t exchange_input (struct connection *connection, char *bytes, size_t length
     struct exchange *exchange = &connection->exchange;
     if (connection->state == CONNECTION_RAW)
     {
+        if (exchange->request_done)
+            return length; /* nobody listens any more: see exchange_end_relayed_console() */
         size_t step = length < exchange->credit ? length : exchange->credit;
         if (step)
             send_payload (connection, bytes, step);
@@ -325,7 +327,8 @@ void exchange_on_response (struct connection *connection, struct message *messag
     if (exchange->response_framing == FRAMING_RAW)
     {
         /* No agent headers on the 101 of a WebSocket (contract 5.6). */
-        exchange->bare_headers |= slice_equal_nocase (response->upgrade, SLICE ("websocket"));
+        exchange->console = slice_equal_nocase (response->upgrade, SLICE ("websocket"));
+        exchange->bare_headers |= exchange->console;
         connection->state = CONNECTION_RAW;
         exchange->keep_alive = false;
         exchange->request_done = false;
@@ -498,6 +501,13 @@ void exchange_abort (struct connection *connection, const char *why)
     actor_send (connection->ingress->actor, exchange->known ? exchange->far : ACTOR_auth, MESSAGE_abort,
                 &exchange->subject, &fields, NULL);
     release (connection);
+}
+
+void exchange_end_relayed_console (struct connection *connection)
+{
+    struct exchange *exchange = &connection->exchange;
+    if (exchange->active && exchange->console && exchange->far == ACTOR_peers && !exchange->request_done)
+        send_end (connection);
 }
 
 void exchange_stop (struct connection *connection)

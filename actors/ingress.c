@@ -191,6 +191,7 @@ static void end_if_drained (struct ingress *ingress)
     if (!ingress->draining || ingress->connections)
         return;
     timer_clear (&ingress->grace_over);
+    timer_clear (&ingress->consoles_over);
     ingress->draining = false;
     actor_send (ingress->actor, ACTOR_control, MESSAGE_stopped, NULL, NULL, NULL);
 }
@@ -204,6 +205,17 @@ static void grace_over (struct timer *timer)
         next = connection->next;
         if (connection->exchange.active)
             exchange_stop (connection);
+    }
+}
+
+static void end_consoles (struct timer *timer)
+{
+    struct ingress *ingress = OWNER (timer, struct ingress, consoles_over);
+    struct connection *next;
+    for (struct connection *connection = ingress->connections; connection; connection = next)
+    {
+        next = connection->next;
+        exchange_end_relayed_console (connection);
     }
 }
 
@@ -230,6 +242,8 @@ static void on_stop (struct ingress *ingress, uint64_t grace)
             connection_linger (connection);
     }
     timer_set (ingress->actor, &ingress->grace_over, grace, grace_over);
+    if (grace > CONSOLE_STOP_LEAD_TIME)
+        timer_set (ingress->actor, &ingress->consoles_over, grace - CONSOLE_STOP_LEAD_TIME, end_consoles);
     end_if_drained (ingress);
 }
 
@@ -343,6 +357,7 @@ static void stop (void **self_p)
     while (ingress->connections)
         connection_cut (ingress->connections, "the agent has stopped");
     timer_clear (&ingress->certify_again);
+    timer_clear (&ingress->consoles_over);
     timer_clear (&ingress->grace_over);
     timer_clear (&ingress->give_back);
     stream_table_free (&ingress->streams);

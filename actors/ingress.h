@@ -42,6 +42,7 @@ struct exchange
 {
     struct subject subject;
     bool active;
+    bool console;          /* the connection was upgraded to a WebSocket */
     bool known;            /* the far end is known: it granted credit or answered */
     enum actor_id far;     /* who answers, once known */
     struct window window;  /* for the answer's body */
@@ -93,7 +94,7 @@ struct ingress
     struct watch listener;
     int listener_fd;
     bool listening, paused, draining;
-    struct timer accept_again, certify_again, grace_over, give_back;
+    struct timer accept_again, certify_again, consoles_over, grace_over, give_back;
     char address[64];
 
     struct connection *connections, *dirty;
@@ -168,6 +169,10 @@ void exchange_payload_sent (struct connection *connection, size_t bytes);
 
 /* Everything queued was sent: finishes what can be finished. */
 void exchange_output_done (struct connection *connection);
+
+/* The agent stops soon: has the agent that serves this console, on another node, close it. Consoles of the own node are
+ * closed by the actor that serves them. */
+void exchange_end_relayed_console (struct connection *connection);
 
 /* Tells the far end that the stream is over, frees the exchange. */
 void exchange_abort (struct connection *connection, const char *why);

@@ -5,6 +5,11 @@
 
 #include <jansson.h>
 
+enum
+{
+    CONSOLE_STOP_LEAD_TIME = 1000, /* ms before a stopping agent cuts what still lives: consoles are closed */
+};
+
 extern const struct actor_class ingress_class, auth_class, router_class, docker_class, peers_class, gather_class,
     console_class, host_class, membership_class, control_class, tap_class;
 

@@ -45,9 +45,12 @@ class Across:
         self.wait_listed(node)
         return node
 
-    def wait_listed(self, node):
+    def wait_listed(self, node, by=None):
+        """Until the entry, or another node, lists this one."""
+
         def is_listed():
-            return node.name in {agent["NodeName"] for agent in self.agents[0].get("/agents").json()}
+            agent = by.agent if by else self.agents[0]
+            return node.name in {listed["NodeName"] for listed in agent.get("/agents").json()}
 
         wait_until(f"{node.name} is listed", is_listed)
 

@@ -1,10 +1,12 @@
 """What the contract says of the target header on the agent's own routes, before the agents of a cluster."""
 
+import threading
+
 import pytest
 
 from across import TARGET, Across, target
 from conftest import show_logs_of
-from console_client import PATH_HEADERS
+from console_client import PATH_HEADERS, Console
 from waiting import wait_until
 
 pytestmark = pytest.mark.across
@@ -72,6 +74,30 @@ def test_the_target_answers(across, method, path):
     assert serving.status()["actors"]["ingress"]["requests"] == before + 2
     assert (relayed.status, relayed.body) == (direct.status, direct.body)
     assert [relayed.get("Portainer-Agent"), relayed.get("Content-Type")] == [direct.get("Portainer-Agent"), direct.get("Content-Type")]
+
+
+def test_a_console_is_closed_when_the_agent_in_between_stops(across, request):
+    """With a close frame, which the agent makes that serves it: the one that stops does not look into the frames."""
+    serving = across.cluster.nodes[1]
+    between = across.add("--grace-time=2s")
+    show_logs_of(request, between.agent)
+    across.wait_listed(serving, between)
+    gone = threading.Event()
+
+    def start(exchange):
+        exchange.head(101, {"Content-Type": "application/vnd.docker.raw-stream", "Connection": "Upgrade", "Upgrade": "tcp"}, "UPGRADED")
+        exchange.send(b"$ ")
+        exchange.wait_gone()
+        gone.set()
+
+    serving.engine.on("POST", "/exec/ab/start", start)
+    with Console(between.agent, "/websocket/exec?id=ab", target(serving)) as console:
+        console.until("$ ")
+        between.agent.signal()
+        assert console.wait_close() == (1001, "the client's connection ended")
+    assert gone.wait(5), "the engine's side is open still"
+    assert between.agent.wait() == 0
+    serving.agent.wait_quiet()
 
 
 def test_a_target_that_cannot_be_reached(across, request):
