@@ -77,7 +77,7 @@ static void run_release (struct job *job)
 
 static void submit (struct task *task)
 {
-    size_t most = TASK_BLOCKS * PAYLOAD_BUFFER_BYTES;
+    size_t most = (size_t) TASK_BLOCKS * PAYLOAD_BUFFER_BYTES;
     task->room = task->credit < TASK_STEP_LEAST ? TASK_STEP_LEAST : task->credit < most ? (size_t) task->credit : most;
     task->busy = true;
     worker_pool_submit (task->host->pool, &task->job);

@@ -469,10 +469,12 @@ def test_get_to_a_client_that_does_not_read(node):
         connection = node.start(node.browser().target("get", "vol", path="big"))
         connection.read_head()
         connections.append(connection)
-    assert node.browser().ls("vol").status == 200
-    assert node.state()["tasks"] == 20
-    for connection in connections:
-        connection.close()
+    try:
+        assert node.browser().ls("vol").status == 200
+        wait_until("only they are left", lambda: node.state()["tasks"] == 20)
+    finally:
+        for connection in connections:
+            connection.close()
 
 
 def test_get_of_a_file_that_shrinks_is_cut(node):
