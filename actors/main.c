@@ -44,7 +44,7 @@ enum
 static void fit_limits (struct configuration *configuration)
 {
     uint64_t all = configuration->descriptors;
-    uint64_t shared = all > 2 * OWN_DESCRIPTORS ? all - OWN_DESCRIPTORS : all / 2;
+    uint64_t shared = all / 2 > OWN_DESCRIPTORS ? all - OWN_DESCRIPTORS : all / 2;
     uint64_t clients = shared / 4 * 3, engine = shared / 5, peers = shared / 25;
     if (configuration->connections > clients)
     {
