@@ -208,6 +208,16 @@ static void refuses_bad_lines (void **state)
     harness_destroy (harness);
 }
 
+static bool is_served (struct harness *harness, void *data)
+{
+    (void) data;
+    struct peer peer = say (harness, "{\"command\":\"ping\"}\n");
+    peer_await_end (harness, &peer);
+    bool served = peer.length > 0;
+    peer_free (&peer);
+    return served;
+}
+
 static void bounds_its_clients (void **state)
 {
     (void) state;
@@ -218,6 +228,7 @@ static void bounds_its_clients (void **state)
     peer_await_end (harness, &peers[32]); /* one too many */
     for (size_t index = 0; index < 33; index++)
         peer_free (&peers[index]);
+    harness_until (harness, is_served, NULL); /* when it has noticed that they are gone */
     assert_true (is_yes (harness, "{\"command\":\"ping\"}\n", NULL));
     harness_destroy (harness);
 }
