@@ -24,6 +24,8 @@ from scripted_engine import ScriptedEngine
 from waiting import DEADLINE, wait_until
 
 SANITIZED = is_sanitized()
+# How much longer a request may take beside a crowd; a sanitizer makes each byte of the crowd's heads as dear as a request.
+CROWD_BAR = 30 if SANITIZED else 10
 ABORT_BAR = 1.0 if SANITIZED else 0.1  # seconds in which the engine must see that the client has gone
 MEBIBYTE = 1024 * 1024
 
@@ -1141,8 +1143,8 @@ def test_half_open_connections_and_slow_heads_do_not_starve_a_client(make_agent,
             loaded = min(crowded(lambda: ask(client, agent), 300) for _ in range(3))
             loaded_anew = min(crowded(lambda: ask_anew(agent), 100) for _ in range(3))
             peak = memory(agent) - memory_before
-        assert loaded <= 10 * idle, f"p99 {loaded * 1000:.2f} ms, idle {idle * 1000:.2f} ms"
-        assert loaded_anew <= 10 * idle_anew, f"p99 {loaded_anew * 1000:.2f} ms, idle {idle_anew * 1000:.2f} ms"
+        assert loaded <= CROWD_BAR * idle, f"p99 {loaded * 1000:.2f} ms, idle {idle * 1000:.2f} ms"
+        assert loaded_anew <= CROWD_BAR * idle_anew, f"p99 {loaded_anew * 1000:.2f} ms, idle {idle_anew * 1000:.2f} ms"
         agent.wait_status("descriptors return", lambda status: status["descriptors"]["open"] <= before, 30)
         assert agent.status()["actors"]["ingress"]["unfinished_head_bytes"] == 0
         if not SANITIZED:
