@@ -485,7 +485,7 @@ def test_a_quarter_of_all_packets_lost_makes_nobody_dead(swarm):
     assert {node: node.counter("deaths") for node in swarm} == deaths
 
 
-@pytest.mark.limit(200)
+@pytest.mark.limit(300)
 def test_an_engine_that_crashes_and_one_that_is_restarted(swarm):
     broken, observer = swarm[2], swarm[1]
     broken.kill_engine()
@@ -497,14 +497,14 @@ def test_an_engine_that_crashes_and_one_that_is_restarted(swarm):
         answer = observer.get("/containers/json")
         return missing(answer) == set() and {node_of(row) for row in answer.json()} == set(NODES)
 
-    # What a crashed engine leaves of its published ports may keep this machine from its new agent, but no other agent.
     broken.start()
     swarm.wait_running()
     wait_until("all nodes are in the list again", all_answer)
     broken.restart_engine()
     swarm.wait_running()
+    wait_until("all nodes are in the list after the restart", all_answer)
+    swarm.wait_published(broken, observer)
     swarm.wait_whole()
-    wait_until("all nodes are in the list", all_answer)
 
 
 @pytest.mark.limit(300)
