@@ -36,7 +36,7 @@ static bool add_name (char out[GATHER_NAMES_MAX], size_t *length, const char *na
 static bool is_lost (const struct list *list, const struct lost_node *node)
 {
     bool several;
-    return node->number <= list->losses &&
+    return node->number <= list->losses && actor_now (list->gather->actor) - node->since < LOST_TIME &&
            !members_by_target (&list->gather->members, slice_from (node->name), &several);
 }
 

@@ -36,8 +36,7 @@ static uint64_t raise_descriptors (void)
 
 enum
 {
-    OWN_DESCRIPTORS =
-        512, /* for clients who are told that there are too many, gossip, files, and what is always open */
+    OWN_DESCRIPTORS = 512, /* for clients who are told that there are too many, gossip, files, and the agent itself */
 };
 
 /* Limits on connections that the descriptors cannot bear would end in EMFILE instead of an answer. */
