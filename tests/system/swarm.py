@@ -257,18 +257,17 @@ class Swarm:
         return False
 
     def wait_published(self, node, asked):
-        """Until this machine reaches the node's agent. An engine that crashed sometimes publishes the new agent's port to nowhere, also
-        after it was restarted: connections are refused, while the agent answers others at the very same port (asked tells). That is
-        Docker's doing; with the next container the port is there."""
-        for _ in range(3):
-            with contextlib.suppress(NotInTime):
-                wait_until(f"{node}'s agent answers here", lambda: node.agents(seconds=2) is not None, 10)
-                return
-            relayed = asked.get("/_ping", node.name)
-            assert relayed.status == 200, f"{node}'s agent answers nobody: {relayed.body}; {self.why_not_whole(node)}"
-            node.docker("rm", "-f", node.agent_container())
-            self.wait_running()
-        raise NotInTime(f"no port is published: {self.why_not_whole(node)}")
+        """Until this machine reaches the node's agent. An engine that crashed sometimes publishes the agent's port to nowhere, also after
+        it was restarted and with every further container: connections are refused, while the agent answers others at the very same
+        port (asked tells). That is Docker's doing, and over when the node starts anew."""
+        with contextlib.suppress(NotInTime):
+            wait_until(f"{node}'s agent answers here", lambda: node.agents(seconds=2) is not None, 10)
+            return
+        relayed = asked.get("/_ping", node.name)
+        assert relayed.status == 200, f"{node}'s agent answers nobody: {relayed.body}; {self.why_not_whole(node)}"
+        node.kill()
+        node.start()
+        self.wait_running()
 
     def wait_whole(self, seconds=UP):
         """Until every agent lists every node."""
