@@ -33,7 +33,8 @@ struct put
     struct multipart form;
     enum field field; /* the part in progress */
     size_t path_length, volume_length;
-    bool late; /* a volume was named when the place was open already; it must be the same one */
+    bool names_volume; /* the form has named one; further ones are of no interest */
+    bool late;         /* a volume was named when the place was open already; it must be the same one */
     char late_volume[NAME_MAX + 1];
     bool has_file;
     char file_name[MULTIPART_FILE_NAME_MAX + 1];
@@ -133,6 +134,7 @@ static bool begin_file (struct put *put)
 /* The form comes before the query (contract 5). */
 static void begin_volume (struct put *put)
 {
+    put->names_volume = true;
     put->late = put->browse.place.beneath.root >= 0;
     put->field = put->late ? FIELD_LATE_VOLUME : FIELD_VOLUME;
     put->volume_length = 0;
@@ -145,7 +147,7 @@ static bool begin_part (struct put *put)
     put->field = FIELD_OTHER;
     if (strcmp (form->name, "Path") == 0 && put->path_length == 0)
         put->field = FIELD_PATH;
-    else if (strcmp (form->name, "volumeID") == 0 && !put->browse.first_shape)
+    else if (strcmp (form->name, "volumeID") == 0 && !put->browse.first_shape && !put->names_volume)
         begin_volume (put);
     else if (strcmp (form->name, "file") == 0 && form->has_file_name && form->file_name[0] && !put->has_file)
         return begin_file (put);

@@ -36,7 +36,7 @@ static bool add_name (char out[GATHER_NAMES_MAX], size_t *length, const char *na
 static bool is_lost (const struct list *list, const struct lost_node *node)
 {
     bool several;
-    return node->number <= list->losses && actor_now (list->gather->actor) - node->since < LOST_TIME &&
+    return node->number <= list->losses &&
            !members_by_target (&list->gather->members, slice_from (node->name), &several);
 }
 
@@ -208,6 +208,7 @@ static struct list *new_list (struct gather *gather, struct message *message)
     list->client = (enum actor_id) request->client;
     list->is_head = slice_equal (request->method, SLICE ("HEAD"));
     list->credit = request->window;
+    lost_nodes_forget (&gather->lost, actor_now (gather->actor));
     list->losses = gather->lost.last;
     list->count = list->awaited = list->running = count;
     set_path (list, request);

@@ -130,10 +130,10 @@ static void cut (struct branch *branch, unsigned status, const char *format, ...
     branch_ready (branch);
 }
 
-/* What came is not looked at before the client has taken what was there before: then the client is the slow one. */
-static bool waits_for_client (const struct branch *branch)
+/* Whether it is somebody else's turn: the far end has said all, or the client has not taken what came before. */
+static bool is_not_waited_for (const struct branch *branch)
 {
-    return branch->from < branch->length || branch->element.len;
+    return branch->ended || branch->from < branch->length || branch->element.len;
 }
 
 static void on_time (struct timer *timer)
@@ -141,10 +141,11 @@ static void on_time (struct timer *timer)
     struct branch *branch = OWNER (timer, struct branch, timer);
     struct list *list = branch->list;
     struct actor *actor = list->gather->actor;
-    uint64_t limit = list->gather->configuration->list_time, silence = actor_now (actor) - branch->heard;
-    if (branch->arrived && (waits_for_client (branch) || silence < limit))
+    uint64_t limit = list->gather->configuration->list_time;
+    uint64_t silence = is_not_waited_for (branch) ? 0 : actor_now (actor) - branch->heard;
+    if (branch->arrived && silence < limit)
     {
-        timer_set (actor, timer, waits_for_client (branch) ? limit : limit - silence, on_time);
+        timer_set (actor, timer, limit - silence, on_time);
         return;
     }
     if (branch->arrived)

@@ -211,12 +211,8 @@ static void grace_over (struct timer *timer)
 static void end_consoles (struct timer *timer)
 {
     struct ingress *ingress = OWNER (timer, struct ingress, consoles_over);
-    struct connection *next;
-    for (struct connection *connection = ingress->connections; connection; connection = next)
-    {
-        next = connection->next;
+    for (struct connection *connection = ingress->connections; connection; connection = connection->next)
         exchange_end_relayed_console (connection);
-    }
 }
 
 static void on_stop (struct ingress *ingress, uint64_t grace)

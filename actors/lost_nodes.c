@@ -35,11 +35,17 @@ void lost_nodes_update (struct lost_nodes *nodes, const struct message_member *n
         const struct lost_node *node = &nodes->at[index];
         /* A node that is lost again may have come back under another id meanwhile. */
         if (slice_equal (slice_from (node->id), news->id) ||
-            (lost && slice_equal (slice_from (node->name), news->name)) || now - node->since >= LOST_TIME)
+            (lost && slice_equal (slice_from (node->name), news->name)))
             take_out (nodes, index);
     }
     if (lost)
         add (nodes, news, now);
+}
+
+void lost_nodes_forget (struct lost_nodes *nodes, uint64_t now)
+{
+    while (nodes->count && now - nodes->at[0].since >= LOST_TIME)
+        take_out (nodes, 0);
 }
 
 void lost_nodes_free (struct lost_nodes *nodes)

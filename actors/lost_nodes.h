@@ -28,7 +28,10 @@ struct lost_nodes
     uint64_t last; /* number of the one that was lost last */
 };
 
-/* Adds a member that was lost, takes out one that is back or has left, and those that were lost LOST_TIME ago. */
+/* Adds a member that was lost, or takes out one that is back or has left. */
 void lost_nodes_update (struct lost_nodes *nodes, const struct message_member *news, uint64_t now);
+
+/* Takes out those that were lost LOST_TIME ago. */
+void lost_nodes_forget (struct lost_nodes *nodes, uint64_t now);
 
 void lost_nodes_free (struct lost_nodes *nodes);

@@ -21,14 +21,14 @@ static struct block *block_of (char *bytes)
     return (struct block *) (void *) (bytes - offsetof (struct block, bytes));
 }
 
-static char *new_block (void)
+char *payload_block_new (void)
 {
     struct block *block = must (malloc (sizeof *block));
     atomic_init (&block->holders, 1);
     return block->bytes;
 }
 
-static void let_go (char *bytes)
+void payload_block_free (char *bytes)
 {
     if (bytes && atomic_fetch_sub_explicit (&block_of (bytes)->holders, 1, memory_order_acq_rel) == 1)
         free (block_of (bytes));
@@ -38,17 +38,7 @@ static void let_go (char *bytes)
 static void free_payload (void *bytes, void *buffer)
 {
     (void) bytes;
-    let_go (buffer);
-}
-
-char *payload_block_new (void)
-{
-    return new_block ();
-}
-
-void payload_block_free (char *block)
-{
-    let_go (block);
+    payload_block_free (buffer);
 }
 
 void payload_from_block (zmq_msg_t *payload, char *block, char *at, size_t length)
@@ -56,7 +46,7 @@ void payload_from_block (zmq_msg_t *payload, char *block, char *at, size_t lengt
     if (length < PAYLOAD_HAND_OVER)
     {
         payload_copy (payload, at, length);
-        let_go (block);
+        payload_block_free (block);
     }
     else
         ensure (zmq_msg_init_data (payload, at, length, free_payload, block) == 0);
@@ -64,13 +54,13 @@ void payload_from_block (zmq_msg_t *payload, char *block, char *at, size_t lengt
 
 void payload_buffer_init (struct payload_buffer *buffer)
 {
-    *buffer = (struct payload_buffer){.bytes = new_block ()};
+    *buffer = (struct payload_buffer){.bytes = payload_block_new ()};
 }
 
 void payload_buffer_free (struct payload_buffer *buffer)
 {
-    let_go (buffer->bytes);
-    let_go (buffer->handed);
+    payload_block_free (buffer->bytes);
+    payload_block_free (buffer->handed);
     *buffer = (struct payload_buffer){.bytes = NULL};
 }
 
@@ -81,9 +71,9 @@ void payload_from_buffer (zmq_msg_t *payload, struct payload_buffer *buffer, cha
         payload_copy (payload, at, length);
         return;
     }
-    let_go (buffer->handed);
+    payload_block_free (buffer->handed);
     buffer->handed = buffer->bytes;
-    buffer->bytes = new_block ();
+    buffer->bytes = payload_block_new ();
     atomic_fetch_add_explicit (&block_of (buffer->handed)->holders, 1, memory_order_relaxed);
     ensure (zmq_msg_init_data (payload, at, length, free_payload, buffer->handed) == 0);
 }

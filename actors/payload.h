@@ -20,7 +20,8 @@ struct payload_buffer
 void payload_buffer_init (struct payload_buffer *buffer);
 void payload_buffer_free (struct payload_buffer *buffer);
 
-/* A block of PAYLOAD_BUFFER_BYTES for one payload. Either of the two other functions ends it; at lies in it. */
+/* A block of PAYLOAD_BUFFER_BYTES for one payload. Either of the two other functions
+ * ends it; at lies in it. NULL is freed in peace. */
 char *payload_block_new (void);
 void payload_block_free (char *block);
 void payload_from_block (zmq_msg_t *payload, char *block, char *at, size_t length);

@@ -250,6 +250,11 @@ static bool wants_manager (const struct message_request *request)
     return slice_equal (request->node, SLICE (PEERS_MANAGER));
 }
 
+static bool is_console (const struct message_request *request)
+{
+    return route_decide (request->method, request->target).route == ROUTE_WEBSOCKET;
+}
+
 static void on_request (struct peers *peers, struct message *message)
 {
     const struct message_request *request = &message->fields.request;
@@ -258,12 +263,11 @@ static void on_request (struct peers *peers, struct message *message)
     struct upstream_call call = {.request = request,
                                  .subject = message_subject (message),
                                  .frame = message->body,
-                                 .unavailable = manager ? s_no_manager : s_no_agent,
-                                 .console = route_decide (request->method, request->target).route == ROUTE_WEBSOCKET};
+                                 .unavailable = manager ? s_no_manager : s_no_agent};
     if (!peer || !peer->member)
     {
         peers->counters.refused++;
-        if (call.console)
+        if (is_console (request))
             answer_unavailable (peers->actor, (enum actor_id) request->client, &call.subject);
         else
             answer_error (
@@ -306,16 +310,32 @@ static bool may_dial_again (const struct peers *peers, const struct upstream_con
            now - connection->attempts->begun < AGAIN_TIME;
 }
 
+/* The request from its frame; its headers are valid until the next is looked at. */
+static struct message_request kept_request (struct upstream_connection *connection)
+{
+    struct peers *peers = OWNER (connection->upstream->owner, struct peers, owner);
+    struct slice bytes = slice_of (zmq_msg_data (&connection->request), zmq_msg_size (&connection->request));
+    union message_fields fields;
+    struct message_error error;
+    ensure (message_decode (MESSAGE_request, bytes, &fields, peers->kept, &error) == 0);
+    return fields.request;
+}
+
+/* A console whose agent cannot be reached is refused in plain text (contract 5.6). */
+static bool refuse_console (struct upstream_connection *connection)
+{
+    struct message_request request = kept_request (connection);
+    if (!is_console (&request))
+        return false;
+    answer_unavailable (connection->upstream->owner->actor, connection->client, &connection->subject);
+    return true;
+}
+
 static bool ask_elsewhere (struct upstream_connection *connection, const char *why)
 {
     struct peers *peers = OWNER (connection->upstream->owner, struct peers, owner);
     struct peer *peer = OWNER (connection->upstream, struct peer, upstream), *next;
-    struct message_request request;
-    struct message_error error;
-    union message_fields fields;
-    struct slice bytes = slice_of (zmq_msg_data (&connection->request), zmq_msg_size (&connection->request));
-    ensure (message_decode (MESSAGE_request, bytes, &fields, peers->kept, &error) == 0);
-    request = fields.request;
+    struct message_request request = kept_request (connection);
     if (!add_attempt (connection))
         return false;
     if (wants_manager (&request))
@@ -336,8 +356,7 @@ static bool ask_elsewhere (struct upstream_connection *connection, const char *w
                                  .subject = connection->subject,
                                  .frame = &frame,
                                  .attempts = connection->attempts,
-                                 .unavailable = connection->unavailable,
-                                 .console = connection->console};
+                                 .unavailable = connection->unavailable};
     stream_table_remove (&peers->owner.streams, connection->subject.stream);
     connection->subject.stream = 0;
     connection->attempts = NULL;
@@ -369,6 +388,7 @@ static const struct upstream_kind s_agents = {
     .write_fields = write_fields,
     .fields_room = FIELDS_ROOM,
     .elsewhere = ask_elsewhere,
+    .refused = refuse_console,
     .answered = on_answered,
     .keeps_requests = true,
 };

@@ -158,9 +158,7 @@ void upstream_fail (struct upstream_connection *connection, unsigned status, con
         upstream_abort (connection, text);
         return;
     }
-    if (connection->console)
-        answer_unavailable (owner->actor, connection->client, &connection->subject);
-    else
+    if (!connection->kept || !owner->kind->refused || !owner->kind->refused (connection))
         answer_error (owner->actor, connection->client, &connection->subject, status, connection->unavailable, text);
     upstream_close (connection);
 }
@@ -351,7 +349,6 @@ void upstream_begin (struct upstream *upstream, struct upstream_call *call)
     connection->client = (enum actor_id) request->client;
     connection->attempts = call->attempts;
     connection->unavailable = call->unavailable;
-    connection->console = call->console;
     connection->window = window;
     connection->credit = request->window;
     connection->is_head = slice_equal (request->method, SLICE ("HEAD"));

@@ -89,7 +89,6 @@ struct upstream_call
     zmq_msg_t *frame;                   /* request's frame: is taken when it may be needed again */
     struct upstream_attempts *attempts; /* NULL, or from malloc(): is taken */
     const char *unavailable;            /* `message` of the error when nobody can be asked; static storage */
-    bool console;                       /* opens one on another node: an error is 503 in plain text (contract 5.6) */
 };
 
 /* How an actor's upstreams differ from those of another. */
@@ -108,6 +107,9 @@ struct upstream_kind
     /* The request failed before any byte of an answer and may be asked of another server. True: that is done, the
      * frame and the stream were taken over. May be NULL. */
     bool (*elsewhere) (struct upstream_connection *connection, const char *why);
+    /* The request, whose frame is kept, failed before any byte of an answer: answers in a way of its own, or returns
+     * false for the contract's JSON error. May be NULL. */
+    bool (*refused) (struct upstream_connection *connection);
     /* The head of an answer came. May be NULL. */
     void (*answered) (struct upstream_connection *connection, const struct http_head *head);
     /* Every request's frame is kept until its answer begins; otherwise only where a dead connection of the pool may
@@ -157,7 +159,6 @@ struct upstream_connection
     struct timer timer; /* connecting */
     struct upstream_attempts *attempts;
     const char *unavailable; /* `message` of 502 and 504 */
-    bool console;            /* see upstream_call */
 
     /* the answer */
     struct http_reader reader;

@@ -194,6 +194,16 @@ def scripted(folder):
 # ----------------------------------------------------------------------------------------------------------------- agents
 
 
+@pytest.fixture(params=["own", pytest.param("across", marks=pytest.mark.across)])
+def where(request):
+    """Whether the agent that is asked serves itself, or another one does."""
+    return request.param
+
+
+# What a test does to the agent that serves, or asks of its memory and its time, is done to one of its own.
+own_only = pytest.mark.parametrize("where", ["own"], indirect=True)
+
+
 @pytest.fixture
 def make_agent(request, folder, keys):
     """make_agent(engine socket, flags …, ready=True, start=True, …): as many agents as a test wants."""

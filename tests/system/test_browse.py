@@ -21,7 +21,7 @@ import pytest
 from across import Across, target
 from agent import is_sanitized
 from browser import SHAPES, Browser, form
-from conftest import show_logs_of, unavailable
+from conftest import own_only, show_logs_of, unavailable
 from https_client import Cut
 from waiting import wait_until
 
@@ -86,16 +86,6 @@ def away():
         yield across.entry, nodes
     finally:
         across.close()
-
-
-@pytest.fixture(params=["own", pytest.param("across", marks=pytest.mark.across)])
-def where(request):
-    """Whether the agent that is asked serves itself, or another one does."""
-    return request.param
-
-
-# What a test does to the agent that serves, or asks of its memory and its time, is done to one of its own.
-own_only = pytest.mark.parametrize("where", ["own"], indirect=True)
 
 
 @pytest.fixture

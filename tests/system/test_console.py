@@ -14,7 +14,7 @@ from websockets.frames import OP_PONG
 
 from across import Across, RealEngine, target
 from agent import BINARY, is_sanitized
-from conftest import raise_engine, show_logs_of
+from conftest import own_only, raise_engine, show_logs_of
 from console_client import PATH_HEADERS, Console, RawConsole, frame
 from docker_cli import DOCKER, Running
 from https_client import Connection
@@ -36,16 +36,6 @@ def away():
             yield across.entry, across.add(engine=RealEngine(socket)), socket
         finally:
             across.close()
-
-
-@pytest.fixture(params=["own", pytest.param("across", marks=pytest.mark.across)])
-def where(request):
-    """Whether the agent that is asked serves itself, or another one does."""
-    return request.param
-
-
-# What a test does to the agent that serves, or asks of its memory, is done to one of its own.
-own_only = pytest.mark.parametrize("where", ["own"], indirect=True)
 
 
 class Node:

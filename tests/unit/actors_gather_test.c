@@ -441,6 +441,36 @@ static void gives_up_what_stops_in_the_middle (void **state)
     harness_destroy (harness);
 }
 
+/* A client that takes nothing for longer than a node may be silent costs no node its part; neither one whose bytes wait
+ * for the client, nor one that has said all. */
+static void waits_for_a_slow_client (void **state)
+{
+    (void) state;
+    static const char first[] = "[{" MARK ("node-a") "}";
+    struct harness *harness = harness_prepare ();
+    harness->configuration.list_time = 300;
+    begin_with (harness);
+    uint64_t stream = ask_for (harness, "GET", "/containers/json", sizeof first - 1);
+    struct far a = far_of (harness, "a"), b = far_of (harness, "b"), c = far_of (harness, "c");
+    say (harness, &b, 200, "[]");
+    head (harness, &a, 200, "X", "y");
+    body (harness, &a, "[{}]");
+    head (harness, &c, 200, "X", "y");
+    body (harness, &c, "[");
+    harness_barrier (harness, ACTOR_gather);
+    body (harness, &c, "{}]");
+    end (harness, &c);
+    end (harness, &a);
+    for (unsigned look = 0; look < 10; look++) /* what must not happen cannot be waited for */
+    {
+        nanosleep (&(struct timespec){.tv_nsec = 100000000}, NULL);
+        harness_barrier (harness, ACTOR_gather);
+    }
+    probe_credit (harness, ACTOR_ingress, ACTOR_gather, stream, 1000);
+    expect_list (harness, stream, "[{" MARK ("node-a") "},{" MARK ("node-c") "}]", NULL, NULL);
+    harness_destroy (harness);
+}
+
 static uint64_t now_ms (void)
 {
     struct timespec now;
@@ -557,6 +587,7 @@ int main (void)
         TEST (passes_on_what_all_nodes_say),
         TEST (gives_up_what_takes_too_long),
         TEST (gives_up_what_stops_in_the_middle),
+        TEST (waits_for_a_slow_client),
         TEST (names_the_dead),
         TEST (gives_up_members_that_left),
         TEST (ends_with_its_client),
