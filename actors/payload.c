@@ -28,10 +28,10 @@ char *payload_block_new (void)
     return block->bytes;
 }
 
-void payload_block_free (char *bytes)
+void payload_block_free (char *block)
 {
-    if (bytes && atomic_fetch_sub_explicit (&block_of (bytes)->holders, 1, memory_order_acq_rel) == 1)
-        free (block_of (bytes));
+    if (block && atomic_fetch_sub_explicit (&block_of (block)->holders, 1, memory_order_acq_rel) == 1)
+        free (block_of (block));
 }
 
 /* Runs on whatever thread drops the payload's last reference. */
